@@ -1,0 +1,71 @@
+"""
+Rigid motions and the frames of the robot.
+
+``odom`` and ``base_link``: x forward, y left, z up (REP 103, 105).  Optical frames: x right,
+y down, z forward.  A world's own frame is the optical frame of its first picture.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.spatial.transform import RigidTransform, Rotation
+
+from inspatio_star.contract import F64, Pose, check_rigid
+
+# REP 103: the optical axes in those of the body that carries the camera.
+R_BODY_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+R_BODY_OPTICAL.setflags(write=False)
+
+
+def rigid_from_rotation(R: ArrayLike, translation_m: ArrayLike = (0.0, 0.0, 0.0)) -> F64:
+    """Return the (4, 4) transform of a (3, 3) rotation and a (3,) translation in metres."""
+    T = np.eye(4)
+    T[:3, :3] = R
+    T[:3, 3] = translation_m
+    return T
+
+
+def rigid_from_pose(pose: Pose) -> F64:
+    """Return the (4, 4) transform ``T_parent_child`` of a pose."""
+    return rigid_from_rotation(Rotation.from_quat(pose.quat_xyzw).as_matrix(), pose.position_m)
+
+
+def pose_from_rigid(T: ArrayLike) -> Pose:
+    """Return the pose of a (4, 4) rigid transform, quaternion with w >= 0."""
+    T = check_rigid(T, 'T')
+    return Pose(T[:3, 3], Rotation.from_matrix(T[:3, :3]).as_quat(canonical=True))
+
+
+def rigid_from_xyz_rpy(xyz_m: ArrayLike, rpy_rad: ArrayLike) -> F64:
+    """Return the (4, 4) transform of a URDF origin: fixed axes roll, pitch, yaw (REP 103)."""
+    return rigid_from_rotation(Rotation.from_euler('xyz', rpy_rad).as_matrix(), xyz_m)
+
+
+def inverse(T: ArrayLike) -> F64:
+    """Return the inverse of (..., 4, 4) rigid transforms, exact in the last row."""
+    T = np.asarray(T, dtype=np.float64)
+    R_t = np.swapaxes(T[..., :3, :3], -1, -2)
+    result = np.zeros_like(T)
+    result[..., :3, :3] = R_t
+    result[..., :3, 3] = -(R_t @ T[..., :3, 3:])[..., 0]
+    result[..., 3, 3] = 1.0
+    return result
+
+
+def exp_se3(twist: ArrayLike) -> F64:
+    """
+    Return the motion that a constant body velocity makes in unit time.
+
+    :param twist: (..., 6): linear metres (3), then angular radians (3).
+    :returns: (..., 4, 4), so that ``T_odom_base(t + 1) = T_odom_base(t) @ exp_se3(twist)``.
+    """
+    twist = np.asarray(twist, dtype=np.float64)
+    exp_coords = np.concatenate([twist[..., 3:], twist[..., :3]], axis=-1)
+    return np.asarray(RigidTransform.from_exp_coords(exp_coords).as_matrix())
+
+
+def log_se3(T: ArrayLike) -> F64:
+    """Return the (..., 6) twist, linear then angular, whose :func:`exp_se3` is ``T``."""
+    coords = np.asarray(RigidTransform.from_matrix(np.asarray(T)).as_exp_coords())
+    return np.concatenate([coords[..., 3:], coords[..., :3]], axis=-1)

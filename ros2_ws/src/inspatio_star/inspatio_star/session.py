@@ -1,0 +1,50 @@
+"""The one door between everything that makes pictures and everything that looks at them."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from inspatio_star.contract import CameraPath, Chunk, SessionState, WorldInfo
+
+
+class Session(Protocol):
+    """
+    A world in play.
+
+    The whole of its memory is what :meth:`save` returns; the same world, seed and paths give the
+    same chunks.  A session is used from one thread at a time.
+    """
+
+    @property
+    def info(self) -> WorldInfo:
+        """What the pictures will be like; constant while the session lives."""
+
+    def reset(self, seed: int = 0) -> None:
+        """
+        Forget every chunk and start again.
+
+        :param seed: non-negative; all randomness follows from it.
+        :raises ValueError: if the seed is negative.
+        """
+
+    def step(self, path: CameraPath) -> Chunk:
+        """
+        Make the next chunk.
+
+        :param path: as many cameras as ``info`` says that the next chunk has.
+        :raises ValueError: if the path has another length.
+        :raises SessionError: if the session is closed.
+        """
+
+    def save(self) -> SessionState:
+        """Return all that the session remembers; it can go on from there later, or elsewhere."""
+
+    def restore(self, state: SessionState) -> None:
+        """
+        Go on from a saved state; an error leaves the session as it was.
+
+        :raises SessionError: if the state is of another world or kind of session.
+        """
+
+    def close(self) -> None:
+        """Give back memory; a second call does nothing."""
