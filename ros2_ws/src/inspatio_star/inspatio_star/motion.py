@@ -1,0 +1,342 @@
+"""
+From commands to where the body is at any time.
+
+The motion is a function of the commands and their stamps alone: it knows neither the clock nor
+when a command arrived, so a command that arrives late, or a picture that is made early, changes
+nothing about where the body is at a given stamp.  Frame ``base_link`` in ``odom``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.interpolate import PchipInterpolator
+from scipy.spatial.transform import Rotation, RotationSpline
+
+from inspatio_star.contract import (
+    F64,
+    Command,
+    PathCommand,
+    Pose,
+    TeleportCommand,
+    TwistCommand,
+    check_rigid,
+)
+from inspatio_star.errors import CommandError
+from inspatio_star.frames import (
+    exp_se3,
+    inverse,
+    log_se3,
+    rigid_from_pose,
+    rigid_from_rotation,
+)
+
+NS = 1_000_000_000
+# While a velocity changes, it is held over steps of this length, at its value in their middle:
+# the error is the step's third power times the bracket of velocity and acceleration, / 12.
+RAMP_STEP_S = 0.005
+# How far back a pose can still be asked for.
+HISTORY_NS = 2 * NS
+
+
+@dataclass(frozen=True)
+class MotionConfig:
+    """
+    What the body can do.
+
+    :param mode: ``planar`` (x, y and yaw of base_link) or ``free`` (six degrees of freedom).
+    :param max_linear_mps: speed limit, metres per second.
+    :param max_angular_radps: rate limit, radians per second.
+    :param max_linear_accel_mps2: limit of the change of velocity, metres per second squared.
+    :param max_angular_accel_radps2: limit of the change of rate, radians per second squared.
+    :param command_timeout_s: how long a twist is held before the body brakes.
+    """
+
+    mode: str = 'planar'
+    max_linear_mps: float = 1.0
+    max_angular_radps: float = 1.5
+    max_linear_accel_mps2: float = 1.0
+    max_angular_accel_radps2: float = 3.0
+    command_timeout_s: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse unknown modes and limits that are not positive."""
+        if self.mode not in ('planar', 'free'):
+            raise ValueError(f"mode: wanted 'planar' or 'free', got {self.mode!r}")
+        for name, value in vars(self).items():
+            if name != 'mode' and not 0.0 < value < np.inf:
+                raise ValueError(f'{name}: wanted a positive number, got {value}')
+
+
+class _Program(Protocol):
+    """What the body does from the start of a segment on."""
+
+    def at(self, t_s: float) -> tuple[F64, F64]:
+        """Return ``T_start_base`` (4, 4) and the body twist (6,) after a time in seconds."""
+
+
+def _ramped(start: F64, target: F64, accel: float, t_s: float) -> F64:
+    """Return the velocity (3,) on its straight way to the target, at most ``accel`` per second."""
+    change = target - start
+    size = float(np.linalg.norm(change))
+    return target if accel * t_s >= size else start + change * (accel * t_s / size)
+
+
+class _Drive:
+    """Hold a body velocity until a deadline, then brake; every change within the limits."""
+
+    def __init__(self, start: F64, target: F64, deadline_s: float, config: MotionConfig) -> None:
+        self._config = config
+        reach_s = min(self._ramp_s(start, target), deadline_s)
+        held = self._twist_on_way(start, target, reach_s)
+        brake_s = self._ramp_s(held, np.zeros(6))
+        # (begin, end, velocity at begin, velocity aimed at); the rest of time is standstill.
+        self._spans = [
+            (0.0, reach_s, start, target),
+            (reach_s, deadline_s, held, held),
+            (deadline_s, deadline_s + brake_s, held, np.zeros(6)),
+        ]
+        self.end_s = deadline_s + brake_s
+        self._T_at_begin: list[F64] = [np.eye(4)]
+
+    def _ramp_s(self, start: F64, target: F64) -> float:
+        change = target - start
+        return max(
+            float(np.linalg.norm(change[:3])) / self._config.max_linear_accel_mps2,
+            float(np.linalg.norm(change[3:])) / self._config.max_angular_accel_radps2,
+        )
+
+    def _twist_on_way(self, start: F64, target: F64, t_s: float) -> F64:
+        config = self._config
+        return np.concatenate(
+            [
+                _ramped(start[:3], target[:3], config.max_linear_accel_mps2, t_s),
+                _ramped(start[3:], target[3:], config.max_angular_accel_radps2, t_s),
+            ]
+        )
+
+    def _through(self, span: tuple[float, float, F64, F64], t_s: float) -> tuple[F64, F64]:
+        """Return the motion and the velocity after ``t_s`` seconds of a span."""
+        _, _, start, target = span
+        if t_s <= 0.0 or np.array_equal(start, target):
+            return exp_se3(start * max(t_s, 0.0)), start
+        steps = max(int(np.ceil(t_s / RAMP_STEP_S)), 1)
+        step_s = t_s / steps
+        middles = [self._twist_on_way(start, target, (k + 0.5) * step_s) for k in range(steps)]
+        T = np.eye(4)
+        for motion in exp_se3(np.array(middles) * step_s):
+            T = T @ motion
+        return T, self._twist_on_way(start, target, t_s)
+
+    def at(self, t_s: float) -> tuple[F64, F64]:
+        """Return ``T_start_base`` and the body twist after ``t_s`` seconds."""
+        for k, span in enumerate(self._spans):
+            begin_s, end_s = span[:2]
+            if k == len(self._T_at_begin):
+                before_s, until_s = self._spans[k - 1][:2]
+                motion, _ = self._through(self._spans[k - 1], until_s - before_s)
+                self._T_at_begin.append(self._T_at_begin[-1] @ motion)
+            if t_s < end_s:
+                break
+        motion, twist = self._through(span, min(t_s, end_s) - begin_s)
+        return self._T_at_begin[k] @ motion, twist
+
+
+class _Route:
+    """
+    A smooth curve through poses, from rest to rest, within the limits.
+
+    Positions follow a monotone cubic and rotations a spline with continuous rate, both over the
+    way's own length; the time law is the minimum-jerk polynomial, slowed until nothing exceeds
+    its limit.
+    """
+
+    def __init__(self, waypoints: Sequence[F64], config: MotionConfig) -> None:
+        T = np.array(waypoints)
+        turns = Rotation.from_matrix(T[:, :3, :3])
+        # A leg's share of the way is the time that it would take at full speed.
+        legs = np.maximum(
+            np.linalg.norm(np.diff(T[:, :3, 3], axis=0), axis=1) / config.max_linear_mps,
+            (turns[:-1].inv() * turns[1:]).magnitude() / config.max_angular_radps,
+        )
+        keep = np.concatenate([[True], legs > 1e-9])
+        knots = np.concatenate([[0.0], np.cumsum(legs[legs > 1e-9])])
+        self.duration_s = 0.0
+        self._still = T[0]
+        if knots.size == 1:
+            return
+        self._position = PchipInterpolator(knots, T[keep, :3, 3])
+        self._rotation = RotationSpline(knots, turns[keep])
+        self._length = knots[-1]
+        self.duration_s = self._fitting_duration(config)
+
+    def _fitting_duration(self, config: MotionConfig) -> float:
+        """Return the shortest duration at which no sampled speed or acceleration is too great."""
+        u = np.linspace(0.0, 1.0, 1001)
+        s = self._length * u**3 * (10.0 - 15.0 * u + 6.0 * u**2)
+        ds = self._length * 30.0 * u**2 * (1.0 - u) ** 2
+        velocity = self._position(s, 1) * ds[:, None]
+        rate = self._rotation(s, 1) * ds[:, None]
+        speeds = (
+            np.linalg.norm(velocity, axis=1).max() / config.max_linear_mps,
+            np.linalg.norm(rate, axis=1).max() / config.max_angular_radps,
+        )
+        accelerations = (
+            np.linalg.norm(np.gradient(velocity, u, axis=0), axis=1).max()
+            / config.max_linear_accel_mps2,
+            np.linalg.norm(np.gradient(rate, u, axis=0), axis=1).max()
+            / config.max_angular_accel_radps2,
+        )
+        return float(max(*speeds, *np.sqrt(accelerations)))
+
+    def T_at(self, t_s: float) -> F64:
+        """Return the pose (4, 4) after ``t_s`` seconds; the ends hold beyond the ends."""
+        if self.duration_s == 0.0:
+            return self._still
+        u = min(max(t_s / self.duration_s, 0.0), 1.0)
+        s = self._length * u**3 * (10.0 - 15.0 * u + 6.0 * u**2)
+        return rigid_from_rotation(self._rotation(s).as_matrix(), self._position(s))
+
+    def at(self, t_s: float) -> tuple[F64, F64]:
+        """Return the pose and the body twist (6,) after ``t_s`` seconds."""
+        if not 0.0 < t_s < self.duration_s:
+            return self.T_at(t_s), np.zeros(6)
+        half_s = 1e-4
+        change = log_se3(inverse(self.T_at(t_s - half_s)) @ self.T_at(t_s + half_s))
+        return self.T_at(t_s), change / (2.0 * half_s)
+
+
+class _BrakeThenRoute:
+    """Come to rest, then follow a route from there through poses given in ``odom``."""
+
+    def __init__(
+        self, twist: F64, T_odom_start: F64, poses: Sequence[Pose], config: MotionConfig
+    ) -> None:
+        self._brake = _Drive(twist, np.zeros(6), 0.0, config)
+        T_start_rest = self._brake.at(self._brake.end_s)[0]
+        T_rest_odom = inverse(T_odom_start @ T_start_rest)
+        stops = [T_rest_odom @ rigid_from_pose(pose) for pose in poses]
+        if config.mode == 'planar':
+            stops = [_in_plane(T) for T in stops]
+        self._T_start_rest = T_start_rest
+        self._route = _Route([np.eye(4), *stops], config)
+
+    @cached_property
+    def end_s(self) -> float:
+        """When the last pose is reached."""
+        return self._brake.end_s + self._route.duration_s
+
+    def at(self, t_s: float) -> tuple[F64, F64]:
+        """Return ``T_start_base`` and the body twist after ``t_s`` seconds."""
+        if t_s < self._brake.end_s:
+            return self._brake.at(t_s)
+        T, twist = self._route.at(t_s - self._brake.end_s)
+        return self._T_start_rest @ T, twist
+
+
+def _in_plane(T: F64) -> F64:
+    """Return the part of a motion that lies in the plane of x, y and yaw."""
+    yaw = np.arctan2(T[1, 0], T[0, 0])
+    turn = Rotation.from_rotvec([0.0, 0.0, yaw]).as_matrix()
+    return rigid_from_rotation(turn, [T[0, 3], T[1, 3], 0.0])
+
+
+@dataclass(frozen=True, eq=False)
+class _Segment:
+    """One command from its stamp on."""
+
+    stamp_ns: int
+    command_ns: int
+    T_odom_start: F64
+    program: _Program
+
+
+class Motion:
+    """
+    Where ``base_link`` is in ``odom``, at any stamp of the last two seconds or of the future.
+
+    What is said of the future is the forecast under the newest command.
+
+    :param config: limits, mode and timeout.
+    :param stamp_ns: since when the body is at rest.
+    :param T_odom_base: (4, 4), where.
+    """
+
+    def __init__(
+        self, config: MotionConfig, stamp_ns: int = 0, T_odom_base: ArrayLike | None = None
+    ) -> None:
+        self.config = config
+        start = check_rigid(np.eye(4) if T_odom_base is None else T_odom_base, 'T_odom_base')
+        rest = _Drive(np.zeros(6), np.zeros(6), 0.0, config)
+        self._segments = [_Segment(stamp_ns, 0, start, rest)]
+
+    def command(self, command: Command) -> None:
+        """
+        Obey a command from its stamp on.
+
+        Velocities beyond the limits are scaled down to them; in planar mode only x, y and yaw
+        count.
+
+        :raises CommandError: if it is older than the newest command obeyed; nothing changes then.
+        """
+        newest_ns = self._segments[-1].stamp_ns
+        stamp_ns = command.stamp_ns
+        if stamp_ns < newest_ns:
+            raise CommandError(
+                f'stamp: wanted none before the newest command obeyed, got one that is '
+                f'{(newest_ns - stamp_ns) / 1e6:.3f} ms older'
+            )
+        T, twist = self.at(stamp_ns)
+        program: _Program
+        match command:
+            case TwistCommand():
+                target = self._limited(command.linear_mps, command.angular_radps)
+                program = _Drive(twist, target, self.config.command_timeout_s, self.config)
+            case PathCommand():
+                program = _BrakeThenRoute(twist, T, command.poses, self.config)
+            case TeleportCommand():
+                T = rigid_from_pose(command.pose)
+                program = _Drive(np.zeros(6), np.zeros(6), 0.0, self.config)
+        # Besides the recent segments, the one before them says where they began.
+        old = sum(s.stamp_ns < stamp_ns - HISTORY_NS for s in self._segments)
+        self._segments = self._segments[max(old - 1, 0) :]
+        self._segments.append(_Segment(stamp_ns, stamp_ns, T, program))
+
+    def _limited(self, linear_mps: F64, angular_radps: F64) -> F64:
+        if self.config.mode == 'planar':
+            linear_mps = linear_mps * [1.0, 1.0, 0.0]
+            angular_radps = angular_radps * [0.0, 0.0, 1.0]
+        parts = []
+        for value, limit in (
+            (linear_mps, self.config.max_linear_mps),
+            (angular_radps, self.config.max_angular_radps),
+        ):
+            size = float(np.linalg.norm(value))
+            parts.append(value * (limit / size) if size > limit else value)
+        return np.concatenate(parts)
+
+    def _segment_at(self, stamp_ns: int) -> _Segment:
+        for segment in reversed(self._segments):
+            if segment.stamp_ns <= stamp_ns:
+                return segment
+        return self._segments[0]
+
+    def at(self, stamp_ns: int) -> tuple[F64, F64]:
+        """
+        Return where the body is, and how it moves.
+
+        :param stamp_ns: when; before the oldest command remembered, its place is returned.
+        :returns: ``T_odom_base`` (4, 4) and the twist (6,) in ``base_link``: m/s, then rad/s.
+        """
+        segment = self._segment_at(stamp_ns)
+        T, twist = segment.program.at(max(stamp_ns - segment.stamp_ns, 0) / NS)
+        return segment.T_odom_start @ T, twist
+
+    def command_stamp_ns(self, stamp_ns: int) -> int:
+        """Return the stamp of the command that is obeyed at a stamp, 0 if none yet."""
+        return self._segment_at(stamp_ns).command_ns
