@@ -1,0 +1,433 @@
+"""
+The explicit spatial constraint on a CPU: pictures with depth, seen from another camera.
+
+Forward splat with a soft z-buffer, compiled by numba; `warp_torch` is the readable reference.
+Knows nothing about worlds, sessions or trajectories.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, TypeAlias
+from weakref import WeakKeyDictionary
+
+from numba import njit
+import numpy as np
+from numpy.typing import NDArray
+
+Rule: TypeAlias = Literal['v1', 'v1.5']
+Float32: TypeAlias = NDArray[np.float32]
+Float64: TypeAlias = NDArray[np.float64]
+
+# The depth range that rule v1 clips the source to, and the furthest depth that the soft z-buffer
+# tells apart, in metres; its sharpness. Source: INSPATIO-WORLD (arXiv 2604.07209), public code.
+V1_DEPTH_RANGE_M = (1e-4, 1e4)
+FAR_M = 1000.0
+SHARPNESS = 50.0
+L_MIN = 1e-6
+# Rule v1.5 divides by no depth smaller than this.
+Z_MIN_M = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """
+    A picture whose depth and camera are known.
+
+    :param rgb: (H, W, 3) uint8.
+    :param depth_m: (H, W) float32, metres along optical z; NaN, infinite or <= 0 where unknown.
+    :param K: (3, 3) float64, pixels; pixel centres at integers, last row 0 0 1.
+    :param T_world_camera: (4, 4) float64; optical axes (x right, y down, z forward), metres.
+    :raises ValueError: if a shape, dtype or value differs from the above.
+    """
+
+    rgb: NDArray[np.uint8]
+    depth_m: Float32
+    K: Float64
+    T_world_camera: Float64
+
+    def __post_init__(self) -> None:
+        """Refuse what is no view."""
+        _require('rgb', self.rgb, (None, None, 3), np.uint8)
+        _require('depth_m', self.depth_m, self.rgb.shape[:2], np.float32)
+        require_intrinsics(self.K)
+        require_pose('T_world_camera', self.T_world_camera)
+
+
+@dataclass(frozen=True, eq=False)
+class Render:
+    """
+    What a camera sees of some views.
+
+    :param rgb: (H, W, 3) uint8, 0 in holes.
+    :param depth_m: (H, W) float32, metres along optical z, NaN in holes.
+    :param known: (H, W) bool, True where at least one point landed.
+    """
+
+    rgb: NDArray[np.uint8]
+    depth_m: Float32
+    known: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class FloatRender:
+    """
+    A render before its colours are rounded: what the model is conditioned on.
+
+    :param rgb: (H, W, 3) float32 in [-1, 1], -1 in holes.
+    :param depth_m: (H, W) float32, metres along optical z, NaN in holes.
+    :param known: (H, W) bool, True where at least one point landed.
+    """
+
+    rgb: Float32
+    depth_m: Float32
+    known: NDArray[np.bool_]
+
+
+class Warper:
+    """
+    Renders views from any pose of one camera, without allocating anything but its results.
+
+    One thread at a time may use one Warper; the compiled code releases the GIL, and equal
+    arguments give equal bits.
+
+    :param height: rows of the rendered picture, at least 1.
+    :param width: columns of the rendered picture, at least 1.
+    :param K: (3, 3) float64, pixels, of the rendering camera.
+    :param rule: 'v1.5', or 'v1' (source depth clipped to 0.1 mm .. 10 km, z >= 0 is visible).
+    :raises ValueError: if an argument differs from the above.
+    """
+
+    def __init__(self, height: int, width: int, K: Float64, rule: Rule = 'v1.5') -> None:
+        if height < 1 or width < 1:
+            raise ValueError(f'wanted a picture of at least 1x1 pixels, got {height}x{width}')
+        require_intrinsics(K)
+        self.height = height
+        self.width = width
+        self.K = K.copy()
+        self.rule: Rule = require_rule(rule)
+        # One pixel of border takes what lands half outside, so that no corner needs a test.
+        self._sums = np.zeros((height + 2, width + 2, 4), np.float32)
+        self._z_sums = np.zeros((height + 2, width + 2), np.float32)
+        self._rgb = np.empty((height, width, 3), np.float32)
+        self._points: WeakKeyDictionary[View, tuple[Float32, Float32, Float32]] = (
+            WeakKeyDictionary())
+
+    def render(self, views: Sequence[View], T_world_camera: Float64) -> Render:
+        """
+        Render into 8 bits; see `render_float` for parameters and errors.
+
+        :returns: fresh arrays; a colour x in [-1, 1] becomes trunc((x + 1) * 127.5).
+        """
+        depth_m, known = self._fuse(views, T_world_camera, self._rgb)
+        return Render(rgb_u8_from_float(self._rgb), depth_m, known)
+
+    def render_float(self, views: Sequence[View], T_world_camera: Float64) -> FloatRender:
+        """
+        Render what the views show; where several show something, the smallest distance wins.
+
+        :param views: one or more; their sizes and intrinsics may differ from the camera's.
+        :param T_world_camera: (4, 4) float64 pose of the rendering camera; optical axes, metres.
+        :returns: fresh arrays; between views of equal distance the first one stays.
+        :raises ValueError: if there is no view, or the pose is not a finite rigid transform.
+
+        Source: STAR's explicit spatial constraint, rules v1 and v1.5; a point whose depth is
+        unknown or that no finite pixel belongs to is dropped, where the public v1 is undefined.
+        """
+        rgb = np.empty((self.height, self.width, 3), np.float32)
+        depth_m, known = self._fuse(views, T_world_camera, rgb)
+        return FloatRender(rgb, depth_m, known)
+
+    def warm_up(self) -> None:
+        """Compile or load from the on-disk cache everything that `render` runs (seconds once)."""
+        K = np.eye(3)
+        view = View(np.zeros((2, 2, 3), np.uint8), np.ones((2, 2), np.float32), K, np.eye(4))
+        Warper(2, 2, K, self.rule).render([view], np.eye(4))
+
+    def _fuse(
+        self, views: Sequence[View], T_world_camera: Float64, rgb: Float32
+    ) -> tuple[Float32, NDArray[np.bool_]]:
+        if not views:
+            raise ValueError('wanted one or more views, got none')
+        require_pose('T_world_camera', T_world_camera)
+        T_camera_world = np.linalg.inv(T_world_camera)
+        depth_m = np.full((self.height, self.width), np.nan, np.float32)
+        known = np.zeros((self.height, self.width), np.bool_)
+        rgb.fill(-1)
+        for view in views:
+            if view not in self._points:
+                self._points[view] = (
+                    colour_from_rgb(float_from_rgb_u8(view.rgb)),
+                    known_depth(view.depth_m, self.rule),
+                    np.linalg.inv(view.K).astype(np.float32),
+                )
+            colour, source_depth_m, inv_K = self._points[view]
+            T_camera_view = (T_camera_world @ view.T_world_camera).astype(np.float32)
+            l_max = log_depth_max(source_depth_m, inv_K, T_camera_view)
+            _splat(colour, source_depth_m, inv_K, T_camera_view, self.K.astype(np.float32),
+                   self.rule == 'v1', l_max, self._sums, self._z_sums)
+            _resolve(self._sums, self._z_sums, rgb, depth_m, known)
+        return depth_m, known
+
+
+def forward_warp(
+    rgb: Float32, depth_m: Float32, inv_K: Float32, K: Float32, T_target_source: Float32,
+    shape: tuple[int, int] | None = None, rule: Rule = 'v1.5', l_max: float | None = None,
+) -> FloatRender:
+    """
+    Splat one picture into another camera: the same compiled code as `Warper`, bare.
+
+    :param rgb: (H, W, 3) float32 in [-1, 1].
+    :param depth_m: (H, W) float32, metres along optical z; NaN, infinite or <= 0 where unknown.
+    :param inv_K: (3, 3) float32, inverse of the source's intrinsics.
+    :param K: (3, 3) float32, intrinsics of the target, pixels.
+    :param T_target_source: (4, 4) float32; p_target = T_target_source @ p_source, optical axes.
+    :param shape: rows and columns of the target; None for those of the source.
+    :param rule: 'v1.5' or 'v1'.
+    :param l_max: what log(1 + z) is divided by in the depth weight; None for this picture's
+        largest. Rule v1 wants the largest of the whole clip: `clip_log_depth_max`.
+    :returns: colours (h, w, 3) in [-1, 1], -1 in holes; depth, NaN in holes; mask.
+    :raises ValueError: if a shape, a dtype or the rule differs from the above.
+    """
+    _require('rgb', rgb, (None, None, 3), np.float32)
+    _require('depth_m', depth_m, rgb.shape[:2], np.float32)
+    _require('inv_K', inv_K, (3, 3), np.float32)
+    _require('K', K, (3, 3), np.float32)
+    _require('T_target_source', T_target_source, (4, 4), np.float32)
+    height, width = shape or depth_m.shape
+    source_depth_m = known_depth(depth_m, require_rule(rule))
+    if l_max is None:
+        l_max = log_depth_max(source_depth_m, inv_K, T_target_source)
+    sums = np.zeros((height + 2, width + 2, 4), np.float32)
+    z_sums = np.zeros((height + 2, width + 2), np.float32)
+    out = FloatRender(np.full((height, width, 3), -1, np.float32),
+                      np.full((height, width), np.nan, np.float32),
+                      np.zeros((height, width), np.bool_))
+    _splat(colour_from_rgb(rgb), source_depth_m, inv_K, T_target_source, K, rule == 'v1', l_max,
+           sums, z_sums)
+    _resolve(sums, z_sums, out.rgb, out.depth_m, out.known)
+    return out
+
+
+def clip_log_depth_max(
+    depth_m: Float32, inv_K: Float32, T_target_source: Float32, rule: Rule = 'v1'
+) -> float:
+    """
+    Largest log(1 + z) over the frames of a clip, which rule v1 scales depth weights by.
+
+    :param depth_m: (N, H, W) float32, metres along optical z of the sources.
+    :param inv_K: (3, 3) float32, inverse of the sources' intrinsics.
+    :param T_target_source: (N, 4, 4) float32, one per frame; optical axes, metres.
+    :param rule: 'v1' or 'v1.5'.
+    :returns: `l_max` for `forward_warp`.
+    """
+    return max(log_depth_max(known_depth(depth, rule), inv_K, T)
+               for depth, T in zip(depth_m, T_target_source, strict=True))
+
+
+def log_depth_max(depth_m: Float32, inv_K: Float32, T_target_source: Float32) -> float:
+    """
+    Largest log(1 + z) of a picture's points in the target camera, z clamped to 0 .. 1000 m.
+
+    :param depth_m: (H, W) float32 from `known_depth`; points of unknown depth count as the
+        source's centre, as in the public code.
+    :param inv_K: (3, 3) float32, inverse of the source's intrinsics.
+    :param T_target_source: (4, 4) float32; optical axes, metres.
+    :returns: at least 1e-6.
+    """
+    z_max = np.float32(_z_max(depth_m, inv_K, T_target_source))
+    return max(float(np.log(np.float32(1) + z_max)), L_MIN)
+
+
+def float_from_rgb_u8(rgb: NDArray[np.uint8]) -> Float32:
+    """Map 0 .. 255 to [-1, 1] by a table, with the rounding of (x / 255 - 0.5) / 0.5 in fp32."""
+    return _float_of_byte()[rgb]
+
+
+def rgb_u8_from_float(rgb: Float32) -> NDArray[np.uint8]:
+    """Map [-1, 1] (C-contiguous float32, any shape) to bytes: trunc((x + 1) * 127.5)."""
+    out = np.empty(rgb.shape, np.uint8)
+    _write_bytes(rgb.reshape(-1), out.reshape(-1))
+    return out
+
+
+def colour_from_rgb(rgb: Float32) -> Float32:
+    """
+    Append a one, so that one multiplication weighs a colour and counts its weight.
+
+    :param rgb: (H, W, 3) float32.
+    :returns: (H, W, 4) float32.
+    """
+    colour = np.ones((*rgb.shape[:2], 4), np.float32)
+    colour[..., :3] = rgb
+    return colour
+
+
+def known_depth(depth_m: Float32, rule: Rule) -> Float32:
+    """
+    Depth with 0 where no point is.
+
+    :param depth_m: (H, W) float32, metres; NaN, infinite or <= 0 where unknown.
+    :param rule: 'v1' clips what is known to 0.1 mm .. 10 km, 'v1.5' keeps it.
+    :returns: (H, W) float32, C-contiguous.
+    """
+    known = np.isfinite(depth_m) & (depth_m > 0)
+    if rule == 'v1':
+        depth_m = np.clip(depth_m, *map(np.float32, V1_DEPTH_RANGE_M))
+    return np.ascontiguousarray(np.where(known, depth_m, np.float32(0)))
+
+
+def require_rule(rule: str) -> Rule:
+    """Return a known rule; raise ValueError for any other."""
+    if rule == 'v1' or rule == 'v1.5':
+        return rule
+    raise ValueError(f"wanted rule 'v1' or 'v1.5', got {rule!r}")
+
+
+def require_intrinsics(K: Float64) -> None:
+    """Raise ValueError unless K is (3, 3) float64, finite, with positive focal lengths."""
+    _require('K', K, (3, 3), np.float64)
+    if not np.isfinite(K).all() or K[0, 0] <= 0 or K[1, 1] <= 0 or K[1, 0] != 0 \
+            or not np.array_equal(K[2], (0, 0, 1)):
+        raise ValueError(
+            'wanted finite intrinsics [[fx, s, cx], [0, fy, cy], [0, 0, 1]] with fx, fy > 0, '
+            f'got {K.tolist()}')
+
+
+def require_pose(name: str, T: Float64) -> None:
+    """Raise ValueError unless T is a (4, 4) float64 finite rigid transform."""
+    _require(name, T, (4, 4), np.float64)
+    R = T[:3, :3]
+    if not np.isfinite(T).all() or not np.array_equal(T[3], (0, 0, 0, 1)) \
+            or not np.allclose(R @ R.T, np.eye(3), atol=1e-3) or np.linalg.det(R) < 0:
+        raise ValueError(f'wanted {name} to be a finite rigid transform, got {T.tolist()}')
+
+
+def _require(name: str, array: Any, shape: tuple[int | None, ...], dtype: type) -> None:
+    wanted = ', '.join('any' if n is None else str(n) for n in shape)
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f'wanted {name} as an array ({wanted}) of {dtype.__name__}, '
+                         f'got {type(array).__name__}')
+    fits = len(shape) == array.ndim and 0 not in array.shape and all(
+        n is None or n == m for n, m in zip(shape, array.shape, strict=True))
+    if not fits or array.dtype != dtype:
+        raise ValueError(f'wanted {name} as ({wanted}) {dtype.__name__}, '
+                         f'got {array.shape} {array.dtype}')
+
+
+@cache
+def _float_of_byte() -> Float32:
+    half = np.float32(0.5)
+    return (np.arange(256, dtype=np.float32) / np.float32(255) - half) / half
+
+
+# From here on: compiled. Every product and sum is one fp32 operation in the order of the public
+# code, because the soft z-buffer magnifies a last-bit difference of a corner weight near 0 by up
+# to e^50: with another order, pixels beside depth edges differ visibly. So no fused
+# multiply-adds (fastmath stays off). Loops over `u` hold no branches, so that they vectorise.
+
+@njit(nogil=True, cache=True, error_model='numpy')
+def _z_max(depth_m, inv_K, T):
+    height, width = depth_m.shape
+    column_max = np.zeros(width, np.float32)
+    far = np.float32(FAR_M)
+    for v in range(height):
+        fv = np.float32(v)
+        for u in range(width):
+            fu = np.float32(u)
+            d = depth_m[v, u]
+            x = d * ((inv_K[0, 0] * fu + inv_K[0, 1] * fv) + inv_K[0, 2])
+            y = d * ((inv_K[1, 0] * fu + inv_K[1, 1] * fv) + inv_K[1, 2])
+            z = ((T[2, 0] * x + T[2, 1] * y) + T[2, 2] * d) + T[2, 3]
+            z = z if z < far else far
+            column_max[u] = z if z > column_max[u] else column_max[u]
+    return column_max.max()
+
+
+@njit(nogil=True, cache=True, error_model='numpy')
+def _splat(colour, depth_m, inv_K, T, K, is_v1, l_max, sums, z_sums):
+    height, width = depth_m.shape
+    x_end = np.float32(sums.shape[1] - 1)
+    y_end = np.float32(sums.shape[0] - 1)
+    xs = np.empty(width, np.float32)
+    ys = np.empty(width, np.float32)
+    zs = np.empty(width, np.float32)
+    zero = np.float32(0)
+    one = np.float32(1)
+    two = np.float32(2)
+    far = np.float32(FAR_M)
+    sharpness = np.float32(SHARPNESS)
+    l_max = np.float32(l_max)
+    z_floor = zero if is_v1 else np.float32(Z_MIN_M)
+    for v in range(height):
+        fv = np.float32(v)
+        for u in range(width):
+            fu = np.float32(u)
+            d = depth_m[v, u]
+            x = d * ((inv_K[0, 0] * fu + inv_K[0, 1] * fv) + inv_K[0, 2])
+            y = d * ((inv_K[1, 0] * fu + inv_K[1, 1] * fv) + inv_K[1, 2])
+            px = ((T[0, 0] * x + T[0, 1] * y) + T[0, 2] * d) + T[0, 3]
+            py = ((T[1, 0] * x + T[1, 1] * y) + T[1, 2] * d) + T[1, 3]
+            pz = ((T[2, 0] * x + T[2, 1] * y) + T[2, 2] * d) + T[2, 3]
+            divisor = pz if pz > z_floor else z_floor
+            xs[u] = ((K[0, 0] * px + K[0, 1] * py) + K[0, 2] * pz) / divisor + one
+            ys[u] = ((K[1, 0] * px + K[1, 1] * py) + K[1, 2] * pz) / divisor + one
+            # No point, or none in front of the camera: 0, which no point that counts has.
+            zs[u] = pz if d > zero and pz > zero else zero
+        for u in range(width):
+            x = xs[u]
+            y = ys[u]
+            z = zs[u]
+            # A NaN coordinate compares false, and so lands nowhere.
+            if z > zero and x > zero and x < x_end and y > zero and y < y_end:
+                x0 = int(x)
+                y0 = int(y)
+                left = np.float32(x0)
+                top = np.float32(y0)
+                s = z if z < far else far
+                weight = one / np.exp(np.log(one + s) / l_max * sharpness)
+                # Where floor and ceil are one cell, the public code deposits there twice.
+                w_left = two if x == left else one - (x - left)
+                w_right = one - ((left + one) - x)
+                w_top = two if y == top else one - (y - top)
+                w_bottom = one - ((top + one) - y)
+                r = colour[v, u, 0]
+                g = colour[v, u, 1]
+                b = colour[v, u, 2]
+                for j in range(2):
+                    w_y = w_bottom if j else w_top
+                    for i in range(2):
+                        w = w_y * (w_right if i else w_left) * weight
+                        cell = sums[y0 + j, x0 + i]
+                        cell[0] += r * w
+                        cell[1] += g * w
+                        cell[2] += b * w
+                        cell[3] += w
+                        z_sums[y0 + j, x0 + i] += z * w
+
+
+@njit(nogil=True, cache=True, error_model='numpy')
+def _resolve(sums, z_sums, rgb, depth_m, known):
+    height, width = depth_m.shape
+    zero = np.float32(0)
+    one = np.float32(1)
+    for v in range(height):
+        for u in range(width):
+            w = sums[v + 1, u + 1, 3]
+            if w > zero:
+                z = z_sums[v + 1, u + 1] / w
+                if not depth_m[v, u] <= z:  # nearer than the views before, or the first
+                    depth_m[v, u] = z
+                    known[v, u] = True
+                    for c in range(3):
+                        rgb[v, u, c] = min(max(sums[v + 1, u + 1, c] / w, -one), one)
+    sums[:] = zero
+    z_sums[:] = zero
+
+
+@njit(nogil=True, cache=True, error_model='numpy')
+def _write_bytes(rgb, out):
+    one = np.float32(1)
+    scale = np.float32(127.5)
+    for i in range(rgb.size):
+        out[i] = np.uint8((rgb[i] + one) * scale)
