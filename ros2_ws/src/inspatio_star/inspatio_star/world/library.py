@@ -1,0 +1,44 @@
+"""Where worlds are found: ``worlds/`` here, and the folders of ``$INSPATIO_WORLDS``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from inspatio_star.errors import WorldError
+
+
+def search_folders() -> list[Path]:
+    """Return the folders that hold worlds, first ``worlds/``, then ``$INSPATIO_WORLDS``."""
+    listed = os.environ.get('INSPATIO_WORLDS', '')
+    return [Path('worlds'), *(Path(part) for part in listed.split(':') if part)]
+
+
+def found_worlds() -> list[Path]:
+    """Return every folder with a ``world.json`` in the search folders, in order."""
+    return [
+        path.parent
+        for folder in search_folders()
+        if folder.is_dir()
+        for path in sorted(folder.glob('*/world.json'))
+        if not path.parent.name.startswith('.')
+    ]
+
+
+def world_path(name: str | os.PathLike[str]) -> Path:
+    """
+    Return the folder of a world given by path or by name.
+
+    :param name: a path, or the name of a folder in the search folders, with or without
+        ``.world``.
+    :raises WorldError: if it is neither.
+    """
+    path = Path(name)
+    if path.exists() or len(path.parts) > 1:
+        return path
+    for folder in search_folders():
+        for candidate in (folder / path, folder / f'{path}.world'):
+            if candidate.is_dir():
+                return candidate
+    searched = ', '.join(str(folder) for folder in search_folders())
+    raise WorldError(f'{path}: wanted a world folder or a name found in {searched}, got neither')
