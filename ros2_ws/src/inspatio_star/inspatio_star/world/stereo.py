@@ -65,6 +65,31 @@ def depth_m_from_disparity(disparity: F32, fx: float, baseline_m: float, doffs: 
     return np.where(np.isfinite(total) & (total > 0), depth_m, np.nan).astype(np.float32)
 
 
+def without_mixed_pixels(disparity: F32) -> F32:
+    """
+    Return a disparity map without pixels that mix a near surface with a far one.
+
+    Down-sampling by a mean puts them along depth edges, where they are points in mid-air.  Such a
+    pixel jumps by more than 1 pixel to both neighbours of a row or a column, in one direction.
+
+    :param disparity: (H, W) float32 pixels; NaN where unknown.
+    :returns: a copy, NaN where mixed too.
+
+    Source of the limit: the disparity gradient of surfaces that people fuse, Burt and Julesz,
+    A disparity gradient limit for binocular fusion, Science 1980.
+    """
+    limit_px = 1.0
+    mixed = np.zeros(disparity.shape, np.bool_)
+    for steps, inner in (
+        (np.diff(disparity, axis=0), mixed[1:-1]),
+        (np.diff(disparity, axis=1).T, mixed[:, 1:-1].T),
+    ):
+        before, after = steps[:-1], steps[1:]
+        inner |= (before > limit_px) & (after > limit_px)
+        inner |= (before < -limit_px) & (after < -limit_px)
+    return np.where(mixed, np.float32(np.nan), disparity)
+
+
 def disparity_from_pair(
     left_rgb: NDArray[np.uint8], right_rgb: NDArray[np.uint8], doffs: float = 0.0
 ) -> F32:
