@@ -15,6 +15,9 @@ from numba import njit
 import numpy as np
 from numpy.typing import NDArray
 
+from inspatio_star.contract import check_rigid
+from inspatio_star.frames import inverse
+
 Rule: TypeAlias = Literal['v1', 'v1.5']
 Float32: TypeAlias = NDArray[np.float32]
 Float64: TypeAlias = NDArray[np.float64]
@@ -51,7 +54,8 @@ class View:
         _require('rgb', self.rgb, (None, None, 3), np.uint8)
         _require('depth_m', self.depth_m, self.rgb.shape[:2], np.float32)
         require_intrinsics(self.K)
-        require_pose('T_world_camera', self.T_world_camera)
+        _require('T_world_camera', self.T_world_camera, (4, 4), np.float64)
+        check_rigid(self.T_world_camera, 'T_world_camera')
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,8 +153,8 @@ class Warper:
     ) -> tuple[Float32, NDArray[np.bool_]]:
         if not views:
             raise ValueError('wanted one or more views, got none')
-        require_pose('T_world_camera', T_world_camera)
-        T_camera_world = np.linalg.inv(T_world_camera)
+        _require('T_world_camera', T_world_camera, (4, 4), np.float64)
+        T_camera_world = inverse(check_rigid(T_world_camera, 'T_world_camera'))
         depth_m = np.full((self.height, self.width), np.nan, np.float32)
         known = np.zeros((self.height, self.width), np.bool_)
         rgb.fill(-1)
@@ -292,15 +296,6 @@ def require_intrinsics(K: Float64) -> None:
         raise ValueError(
             'wanted finite intrinsics [[fx, s, cx], [0, fy, cy], [0, 0, 1]] with fx, fy > 0, '
             f'got {K.tolist()}')
-
-
-def require_pose(name: str, T: Float64) -> None:
-    """Raise ValueError unless T is a (4, 4) float64 finite rigid transform."""
-    _require(name, T, (4, 4), np.float64)
-    R = T[:3, :3]
-    if not np.isfinite(T).all() or not np.array_equal(T[3], (0, 0, 0, 1)) \
-            or not np.allclose(R @ R.T, np.eye(3), atol=1e-3) or np.linalg.det(R) < 0:
-        raise ValueError(f'wanted {name} to be a finite rigid transform, got {T.tolist()}')
 
 
 def _require(name: str, array: Any, shape: tuple[int | None, ...], dtype: type) -> None:
