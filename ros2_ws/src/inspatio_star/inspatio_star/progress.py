@@ -45,7 +45,8 @@ class Progress:
     def require_open(self) -> None:
         """Raise :class:`SessionError` if the session is closed."""
         if self.closed:
-            raise SessionError(f'{self.info.session} session: wanted an open one, got a closed one')
+            kind = self.info.session
+            raise SessionError(f'{kind} session: wanted an open one, got a closed one')
 
     def require_next(self, path: CameraPath) -> None:
         """

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from inspatio_star.errors import WorldError
+from inspatio_star.whole_folder import refuse_existing, whole_folder
 from inspatio_star.world.files import array_from_npy, rgb_from_file
 from inspatio_star.world.world import Frame, World, intrinsics_matrix
 
@@ -65,45 +64,20 @@ def save(world: World, path: str | os.PathLike[str], force: bool = False) -> Pat
     :returns: the folder.
     :raises WorldError: if something is there and may not be replaced.
     """
-    target = Path(path).resolve()
-    refuse_existing(target, force)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the target, so that the rename stays within one file system.
-    with tempfile.TemporaryDirectory(prefix=f'.{target.name}.', dir=target.parent) as workshop:
-        made = Path(workshop) / 'new'
-        (made / 'frames').mkdir(parents=True)
+    refuse_world(path, force)
+    with whole_folder(path) as made:
+        (made / 'frames').mkdir()
         _write_files(world, made)
-        if target.exists():
-            target.rename(Path(workshop) / 'old')
-        made.rename(target)
-    return target
+    return Path(path)
 
 
-def refuse_existing(path: str | os.PathLike[str], force: bool = False) -> None:
+def refuse_world(path: str | os.PathLike[str], force: bool) -> None:
     """
     Check, before long work, that :func:`save` may write to a folder.
 
-    :param path: the folder to make.
-    :param force: a world that is already there may be replaced.
     :raises WorldError: if something is there and may not be replaced.
     """
-    target = Path(path).resolve()
-    if not target.exists():
-        return
-    if not force:
-        raise WorldError(f'{target}: wanted a new folder, got one that exists (--force replaces)')
-    if not (target / 'world.json').is_file():
-        raise WorldError(f'{target}: wanted a world folder to replace, got no world.json in it')
-
-
-def remove_world(path: str | os.PathLike[str]) -> None:
-    """
-    Delete a world folder.
-
-    :raises WorldError: if it holds no ``world.json``.
-    """
-    refuse_existing(path, force=True)
-    shutil.rmtree(Path(path).resolve())
+    refuse_existing(path, force, 'world.json', WorldError)
 
 
 def _write_files(world: World, folder: Path) -> None:
@@ -200,7 +174,9 @@ def _check_keys(found: dict[str, Any], wanted: tuple[str, ...], where: str) -> N
             parts.append(f'the unknown {", ".join(unknown)}')
         if missing:
             parts.append(f'no {", ".join(missing)}')
-        raise WorldError(f'{where}: wanted the keys {", ".join(wanted)}, got {" and ".join(parts)}')
+        raise WorldError(
+            f'{where}: wanted the keys {", ".join(wanted)}, got {" and ".join(parts)}'
+        )
 
 
 def _inner_path(value: Any, folder: Path, where: str) -> Path:

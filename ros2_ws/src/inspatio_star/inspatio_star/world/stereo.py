@@ -120,8 +120,8 @@ def disparity_from_pair(
     count = 16 * max(1, math.ceil(left_rgb.shape[1] / 4 / 16))
     if left_rgb.shape[1] <= abs(lowest) + count:
         raise WorldError(
-            f'stereo pair: wanted more columns than the {abs(lowest) + count} of the search range, '
-            f'got {left_rgb.shape[1]}'
+            f'stereo pair: wanted more than {abs(lowest) + count} columns, '
+            f'the range of the search, got {left_rgb.shape[1]}'
         )
     matcher = cv2.StereoSGBM.create(
         minDisparity=lowest,
