@@ -1,0 +1,20 @@
+from pathlib import Path
+from xml.etree import ElementTree
+
+from setuptools import find_packages, setup
+
+package = ElementTree.parse(Path(__file__).resolve().with_name('package.xml'))
+name = package.findtext('name')
+
+setup(
+    name=name,
+    version=package.findtext('version'),
+    description=package.findtext('description'),
+    license=package.findtext('license'),
+    packages=find_packages(include=[name, f'{name}.*']),
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{name}']),
+        (f'share/{name}', ['package.xml']),
+    ],
+    zip_safe=False,
+)
