@@ -158,6 +158,7 @@ class Warper:
         depth_m = np.full((self.height, self.width), np.nan, np.float32)
         known = np.zeros((self.height, self.width), np.bool_)
         rgb.fill(-1)
+        K = self.K.astype(np.float32)
         for view in views:
             if view not in self._points:
                 self._points[view] = (
@@ -167,9 +168,10 @@ class Warper:
                 )
             colour, source_depth_m, inv_K = self._points[view]
             T_camera_view = (T_camera_world @ view.T_world_camera).astype(np.float32)
-            l_max = log_depth_max(source_depth_m, inv_K, T_camera_view)
-            _splat(colour, source_depth_m, inv_K, T_camera_view, self.K.astype(np.float32),
-                   self.rule == 'v1', l_max, self._sums, self._z_sums)
+            weight = log_depth(source_depth_m, inv_K, T_camera_view)
+            weigh(weight, float(weight.max()))
+            _splat(colour, source_depth_m, weight, inv_K, T_camera_view, K, self.rule == 'v1',
+                   self._sums, self._z_sums)
             _resolve(self._sums, self._z_sums, rgb, depth_m, known)
         return depth_m, known
 
@@ -200,17 +202,40 @@ def forward_warp(
     _require('T_target_source', T_target_source, (4, 4), np.float32)
     height, width = shape or depth_m.shape
     source_depth_m = known_depth(depth_m, require_rule(rule))
-    if l_max is None:
-        l_max = log_depth_max(source_depth_m, inv_K, T_target_source)
+    weight = log_depth(source_depth_m, inv_K, T_target_source)
+    weigh(weight, float(weight.max()) if l_max is None else l_max)
     sums = np.zeros((height + 2, width + 2, 4), np.float32)
     z_sums = np.zeros((height + 2, width + 2), np.float32)
     out = FloatRender(np.full((height, width, 3), -1, np.float32),
                       np.full((height, width), np.nan, np.float32),
                       np.zeros((height, width), np.bool_))
-    _splat(colour_from_rgb(rgb), source_depth_m, inv_K, T_target_source, K, rule == 'v1', l_max,
+    _splat(colour_from_rgb(rgb), source_depth_m, weight, inv_K, T_target_source, K, rule == 'v1',
            sums, z_sums)
     _resolve(sums, z_sums, out.rgb, out.depth_m, out.known)
     return out
+
+
+def fuse(renders: Sequence[FloatRender]) -> FloatRender:
+    """
+    Keep the smallest distance per pixel; between equal ones the first render stays.
+
+    :param renders: one or more renders of the same shape from the same pose.
+    :returns: fresh arrays.
+    :raises ValueError: if there is none, or their shapes differ.
+    """
+    if not renders:
+        raise ValueError('wanted one or more renders, got none')
+    rgb, depth_m, known = (array.copy() for array in (
+        renders[0].rgb, renders[0].depth_m, renders[0].known))
+    for render in renders[1:]:
+        if render.known.shape != known.shape:
+            raise ValueError(f'wanted renders of one shape, got {known.shape} and '
+                             f'{render.known.shape}')
+        nearer = render.known & ~(depth_m <= render.depth_m)
+        rgb[nearer] = render.rgb[nearer]
+        depth_m[nearer] = render.depth_m[nearer]
+        known |= nearer
+    return FloatRender(rgb, depth_m, known)
 
 
 def clip_log_depth_max(
@@ -225,22 +250,32 @@ def clip_log_depth_max(
     :param rule: 'v1' or 'v1.5'.
     :returns: `l_max` for `forward_warp`.
     """
-    return max(log_depth_max(known_depth(depth, rule), inv_K, T)
+    return max(float(log_depth(known_depth(depth, rule), inv_K, T).max())
                for depth, T in zip(depth_m, T_target_source, strict=True))
 
 
-def log_depth_max(depth_m: Float32, inv_K: Float32, T_target_source: Float32) -> float:
+def log_depth(depth_m: Float32, inv_K: Float32, T_target_source: Float32) -> Float32:
     """
-    Largest log(1 + z) of a picture's points in the target camera, z clamped to 0 .. 1000 m.
+    Take log(1 + z) of a picture's points in the target camera, z clamped to 0 .. 1000 m.
 
     :param depth_m: (H, W) float32 from `known_depth`; points of unknown depth count as the
         source's centre, as in the public code.
     :param inv_K: (3, 3) float32, inverse of the source's intrinsics.
     :param T_target_source: (4, 4) float32; optical axes, metres.
-    :returns: at least 1e-6.
+    :returns: (H, W) float32.
     """
-    z_max = np.float32(_z_max(depth_m, inv_K, T_target_source))
-    return max(float(np.log(np.float32(1) + z_max)), L_MIN)
+    z = np.empty(depth_m.shape, np.float32)
+    _write_z(depth_m, inv_K, T_target_source, z)
+    z += np.float32(1)
+    return np.log(z, out=z)
+
+
+def weigh(log_z: Float32, l_max: float) -> None:
+    """Turn log(1 + z), in place, into depth weights exp(-50 log(1 + z) / l_max)."""
+    log_z /= np.float32(max(l_max, L_MIN))
+    log_z *= np.float32(SHARPNESS)
+    np.exp(log_z, out=log_z)
+    np.divide(np.float32(1), log_z, out=log_z)
 
 
 def float_from_rgb_u8(rgb: NDArray[np.uint8]) -> Float32:
@@ -322,9 +357,9 @@ def _float_of_byte() -> Float32:
 # multiply-adds (fastmath stays off). Loops over `u` hold no branches, so that they vectorise.
 
 @njit(nogil=True, cache=True, error_model='numpy')
-def _z_max(depth_m, inv_K, T):
+def _write_z(depth_m, inv_K, T, out):
     height, width = depth_m.shape
-    column_max = np.zeros(width, np.float32)
+    zero = np.float32(0)
     far = np.float32(FAR_M)
     for v in range(height):
         fv = np.float32(v)
@@ -334,13 +369,12 @@ def _z_max(depth_m, inv_K, T):
             x = d * ((inv_K[0, 0] * fu + inv_K[0, 1] * fv) + inv_K[0, 2])
             y = d * ((inv_K[1, 0] * fu + inv_K[1, 1] * fv) + inv_K[1, 2])
             z = ((T[2, 0] * x + T[2, 1] * y) + T[2, 2] * d) + T[2, 3]
-            z = z if z < far else far
-            column_max[u] = z if z > column_max[u] else column_max[u]
-    return column_max.max()
+            z = z if z > zero else zero  # NaN, from depths near the limit of fp32, too
+            out[v, u] = z if z < far else far
 
 
 @njit(nogil=True, cache=True, error_model='numpy')
-def _splat(colour, depth_m, inv_K, T, K, is_v1, l_max, sums, z_sums):
+def _splat(colour, depth_m, weights, inv_K, T, K, is_v1, sums, z_sums):
     height, width = depth_m.shape
     x_end = np.float32(sums.shape[1] - 1)
     y_end = np.float32(sums.shape[0] - 1)
@@ -350,9 +384,6 @@ def _splat(colour, depth_m, inv_K, T, K, is_v1, l_max, sums, z_sums):
     zero = np.float32(0)
     one = np.float32(1)
     two = np.float32(2)
-    far = np.float32(FAR_M)
-    sharpness = np.float32(SHARPNESS)
-    l_max = np.float32(l_max)
     z_floor = zero if is_v1 else np.float32(Z_MIN_M)
     for v in range(height):
         fv = np.float32(v)
@@ -379,8 +410,7 @@ def _splat(colour, depth_m, inv_K, T, K, is_v1, l_max, sums, z_sums):
                 y0 = int(y)
                 left = np.float32(x0)
                 top = np.float32(y0)
-                s = z if z < far else far
-                weight = one / np.exp(np.log(one + s) / l_max * sharpness)
+                weight = weights[v, u]
                 # Where floor and ceil are one cell, the public code deposits there twice.
                 w_left = two if x == left else one - (x - left)
                 w_right = one - ((left + one) - x)
