@@ -61,10 +61,11 @@ def views_of_latents(known_pixels_LV: NDArray[np.int64], chunk: int = 3) -> NDAr
             or known_pixels_LV.shape[1] < chunk:
         raise ValueError(f'wanted pixel counts (L, V) with L a multiple of {chunk} and '
                          f'V >= {chunk}, got {known_pixels_LV.shape}')
-    choices = []
+    choices: list[int] = []
+    latents = np.arange(chunk)
     for score in known_pixels_LV.reshape(-1, chunk, known_pixels_LV.shape[1]):
         orders = sorted(permutations(best_views(score, chunk).tolist()))
-        choices += max(orders, key=lambda order: score[range(chunk), order].sum())
+        choices += max(orders, key=lambda order: score[latents, list(order)].sum())
     return np.array(choices, np.int64)
 
 

@@ -43,7 +43,8 @@ def rgb_from_u16(levels: NDArray[np.uint16]) -> NDArray[np.uint8]:
 
 def u16_from_rgb(rgb: NDArray[np.uint8]) -> NDArray[np.uint16]:
     """Join what `rgb_from_u16` split."""
-    return (rgb[..., 0].astype(np.uint16) << 8) | rgb[..., 1]
+    high, low = rgb[..., 0].astype(np.uint16), rgb[..., 1].astype(np.uint16)
+    return (high << np.uint16(8)) | low
 
 
 def _require_range(min_m: float, max_m: float) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import json
 import math
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,8 @@ from inspatio_star import conditioning, depth_codec, trajectory, warp, warp_torc
 
 BAR = 1e-4
 
-Vectors: TypeAlias = dict[str, NDArray]
+Array: TypeAlias = NDArray[Any]
+Vectors: TypeAlias = dict[str, Array]
 
 
 class Comparison(NamedTuple):
@@ -122,7 +123,7 @@ CONSTRAINT_INPUTS = {
 FUSED_VIEWS = 4
 
 
-def largest_difference(ours: NDArray, golden: NDArray) -> float:
+def largest_difference(ours: Array, golden: Array) -> float:
     """Return the largest absolute difference; infinity if the shapes differ or one is NaN."""
     if ours.shape != golden.shape:
         return math.inf
@@ -130,7 +131,7 @@ def largest_difference(ours: NDArray, golden: NDArray) -> float:
     return float(difference) if np.isfinite(difference) else math.inf
 
 
-def _compare(vectors: Vectors, name: str, path: str, ours: NDArray, note: str = '') -> Comparison:
+def _compare(vectors: Vectors, name: str, path: str, ours: Array, note: str = '') -> Comparison:
     return Comparison(name, path, largest_difference(ours, vectors[name]), note)
 
 
@@ -149,7 +150,8 @@ def _check_trajectories(vectors: Vectors, folder: Path) -> Iterator[Comparison]:
             keys = trajectory.read_orbit(folder / 'traj' / f'{stem}.txt')
             ours = trajectory.orbit_poses(*keys, int(frames[1:]), rotation == 'rot1')
             yield _compare(vectors, name, 'scipy', ours)
-    ours = trajectory.orbit_poses(*vectors['traj.short_in'], 9)
+    pitch_deg, yaw_deg, radius_m = vectors['traj.short_in']
+    ours = trajectory.orbit_poses(pitch_deg, yaw_deg, radius_m, 9)
     yield _compare(vectors, 'traj.short_linear.N9.c2w', 'scipy', ours)
     keys = trajectory.read_orbit(folder / 'traj_short.txt')
     source = vectors['pose.source_c2w'].astype(np.float64)
@@ -179,13 +181,13 @@ def _check_choices(vectors: Vectors, _: Path) -> Iterator[Comparison]:
     yield _compare(vectors, 'top3.views', 'numpy', ours)
 
 
-def _scene(vectors: Vectors) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+def _scene(vectors: Vectors) -> tuple[Array, Array, Array, Array]:
     rgb = np.moveaxis(warp.float_from_rgb_u8(vectors['warp.rgb_u8']), 1, -1)
     K = vectors['warp.K']
     return np.ascontiguousarray(rgb), vectors['warp.depth'], np.linalg.inv(K), K
 
 
-def _T_target_source(vectors: Vectors, targets: list[int], sources: list[int]) -> NDArray:
+def _T_target_source(vectors: Vectors, targets: list[int], sources: list[int]) -> Array:
     # In fp32 and by torch, as the reference composes poses: the last bits matter to the splat.
     T_source_world = torch.from_numpy(vectors['warp.source_tcw'][sources])
     T_target_world = torch.from_numpy(vectors['warp.target_tcw'][targets])
@@ -218,7 +220,7 @@ def _check_numba_warp(vectors: Vectors, _: Path) -> Iterator[Comparison]:
     yield _compare(vectors, 'fuse.v15.known_pixels', 'numba', np.array(known_pixels))
 
 
-def _planar(renders: list[warp.FloatRender]) -> tuple[NDArray, NDArray, NDArray]:
+def _planar(renders: list[warp.FloatRender]) -> tuple[Array, Array, Array]:
     rgb = np.moveaxis(np.stack([render.rgb for render in renders]), -1, 1)
     return (rgb, np.stack([render.depth_m for render in renders]),
             np.stack([render.known for render in renders]))
@@ -252,7 +254,7 @@ def _check_torch_warp(vectors: Vectors, _: Path) -> Iterator[Comparison]:
 
 
 def _compare_warp(
-    vectors: Vectors, name: str, path: str, rgb: NDArray, depth_m: NDArray, known: NDArray
+    vectors: Vectors, name: str, path: str, rgb: Array, depth_m: Array, known: Array
 ) -> Iterator[Comparison]:
     yield _compare(vectors, f'{name}.mask', path, known)
     if f'{name}.distance' in vectors:

@@ -187,7 +187,7 @@ def _resampled(values: Float64, frames: int) -> Float64:
     keys = np.linspace(0, 1, len(values))
     at = np.linspace(0, 1, frames)
     if len(values) > SPLINE_DEGREE:
-        return UnivariateSpline(keys, values, k=SPLINE_DEGREE)(at)
+        return np.asarray(UnivariateSpline(keys, values, k=SPLINE_DEGREE)(at))
     return np.interp(at, keys, values)
 
 

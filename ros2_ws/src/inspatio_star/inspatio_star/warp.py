@@ -8,7 +8,7 @@ Knows nothing about worlds, sessions or trajectories.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 from weakref import WeakKeyDictionary
 
 from numba import njit
@@ -225,8 +225,8 @@ def fuse(renders: Sequence[FloatRender]) -> FloatRender:
     """
     if not renders:
         raise ValueError('wanted one or more renders, got none')
-    rgb, depth_m, known = (array.copy() for array in (
-        renders[0].rgb, renders[0].depth_m, renders[0].known))
+    first = renders[0]
+    rgb, depth_m, known = first.rgb.copy(), first.depth_m.copy(), first.known.copy()
     for render in renders[1:]:
         if render.known.shape != known.shape:
             raise ValueError(f'wanted renders of one shape, got {known.shape} and '
@@ -312,13 +312,14 @@ def known_depth(depth_m: Float32, rule: Rule) -> Float32:
     """
     known = np.isfinite(depth_m) & (depth_m > 0)
     if rule == 'v1':
-        depth_m = np.clip(depth_m, *map(np.float32, V1_DEPTH_RANGE_M))
+        low, high = (np.float32(limit) for limit in V1_DEPTH_RANGE_M)
+        depth_m = np.minimum(np.maximum(depth_m, low), high)
     return np.ascontiguousarray(np.where(known, depth_m, np.float32(0)))
 
 
-def require_rule(rule: str) -> Rule:
+def require_rule(rule: Rule) -> Rule:
     """Return a known rule; raise ValueError for any other."""
-    if rule == 'v1' or rule == 'v1.5':
+    if rule in get_args(Rule):
         return rule
     raise ValueError(f"wanted rule 'v1' or 'v1.5', got {rule!r}")
 
@@ -357,7 +358,7 @@ def _float_of_byte() -> Float32:
 # multiply-adds (fastmath stays off). Loops over `u` hold no branches, so that they vectorise.
 
 @njit(nogil=True, cache=True, error_model='numpy')
-def _write_z(depth_m, inv_K, T, out):
+def _write_z(depth_m: Float32, inv_K: Float32, T: Float32, out: Float32) -> None:
     height, width = depth_m.shape
     zero = np.float32(0)
     far = np.float32(FAR_M)
@@ -374,7 +375,10 @@ def _write_z(depth_m, inv_K, T, out):
 
 
 @njit(nogil=True, cache=True, error_model='numpy')
-def _splat(colour, depth_m, weights, inv_K, T, K, is_v1, sums, z_sums):
+def _splat(
+    colour: Float32, depth_m: Float32, weights: Float32, inv_K: Float32, T: Float32, K: Float32,
+    is_v1: bool, sums: Float32, z_sums: Float32,
+) -> None:
     height, width = depth_m.shape
     x_end = np.float32(sums.shape[1] - 1)
     y_end = np.float32(sums.shape[0] - 1)
@@ -432,7 +436,9 @@ def _splat(colour, depth_m, weights, inv_K, T, K, is_v1, sums, z_sums):
 
 
 @njit(nogil=True, cache=True, error_model='numpy')
-def _resolve(sums, z_sums, rgb, depth_m, known):
+def _resolve(
+    sums: Float32, z_sums: Float32, rgb: Float32, depth_m: Float32, known: NDArray[np.bool_]
+) -> None:
     height, width = depth_m.shape
     zero = np.float32(0)
     one = np.float32(1)
@@ -451,7 +457,7 @@ def _resolve(sums, z_sums, rgb, depth_m, known):
 
 
 @njit(nogil=True, cache=True, error_model='numpy')
-def _write_bytes(rgb, out):
+def _write_bytes(rgb: Float32, out: NDArray[np.uint8]) -> None:
     one = np.float32(1)
     scale = np.float32(127.5)
     for i in range(rgb.size):

@@ -12,7 +12,13 @@ import torch
 from torch import Tensor
 
 from inspatio_star.warp import (
-    FAR_M, L_MIN, Rule, SHARPNESS, V1_DEPTH_RANGE_M, Z_MIN_M, require_rule,
+    FAR_M,
+    L_MIN,
+    SHARPNESS,
+    V1_DEPTH_RANGE_M,
+    Z_MIN_M,
+    Rule,
+    require_rule,
 )
 
 
