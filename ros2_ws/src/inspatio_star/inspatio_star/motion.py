@@ -275,6 +275,11 @@ class Motion:
         rest = _Drive(np.zeros(6), np.zeros(6), 0.0, config)
         self._segments = [_Segment(stamp_ns, 0, start, rest)]
 
+    @property
+    def newest_ns(self) -> int:
+        """The stamp of the newest command, or of the start."""
+        return self._segments[-1].stamp_ns
+
     def command(self, command: Command) -> None:
         """
         Obey a command from its stamp on.
@@ -284,12 +289,11 @@ class Motion:
 
         :raises CommandError: if it is older than the newest command obeyed; nothing changes then.
         """
-        newest_ns = self._segments[-1].stamp_ns
         stamp_ns = command.stamp_ns
-        if stamp_ns < newest_ns:
+        if stamp_ns < self.newest_ns:
             raise CommandError(
                 f'stamp: wanted none before the newest command obeyed, got one that is '
-                f'{(newest_ns - stamp_ns) / 1e6:.3f} ms older'
+                f'{(self.newest_ns - stamp_ns) / 1e6:.3f} ms older'
             )
         T, twist = self.at(stamp_ns)
         program: _Program

@@ -1,0 +1,91 @@
+"""
+Drive forward, sideways and through a turn, and back to the start, by velocity commands alone.
+
+Each leg is driven to rest and undone later by its mirror image, so that the way ends where it
+began.  Knows nothing of the simulator but its ``cmd_vel``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+import rclpy
+from geometry_msgs.msg import TwistStamped
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.time import Time
+
+RATE_HZ = 20
+# Forward m/s, left m/s, turn rad/s.
+LEGS = ((0.35, 0.0, 0.0), (0.0, 0.25, 0.0), (0.0, 0.0, -0.2))
+# The share of a leg after which the body is let come to rest.
+PUSH_SHARE = 0.75
+DISCOVERY_TIMEOUT_S = 20.0
+
+
+def twist_at(t_s: float, duration_s: float) -> tuple[float, float, float]:
+    """Return the velocity commanded ``t_s`` seconds after the start of the way."""
+    legs = LEGS + tuple(tuple(-v for v in leg) for leg in reversed(LEGS))
+    leg_s = duration_s / len(legs)
+    k, inside_s = divmod(t_s + 1e-9, leg_s)
+    if k >= len(legs) or inside_s >= PUSH_SHARE * leg_s:
+        return 0.0, 0.0, 0.0
+    return legs[int(k)]
+
+
+class Driver(Node):
+    """Publish the way, stamped on an exact grid of time."""
+
+    def __init__(self) -> None:
+        super().__init__('demo_driver')
+        self._out = self.create_publisher(TwistStamped, 'cmd_vel', 10)
+
+    def wait_for_listener(self) -> None:
+        """Wait until somebody obeys; raise TimeoutError when nobody does."""
+        end_s = time.monotonic() + DISCOVERY_TIMEOUT_S
+        while not self._out.get_subscription_count():
+            if time.monotonic() > end_s:
+                raise TimeoutError(f'cmd_vel: nobody listened for {DISCOVERY_TIMEOUT_S:g} s')
+            rclpy.spin_once(self, timeout_sec=0.1)
+
+    def drive(self, duration_s: float) -> None:
+        """Drive the way once; the last command is to stand still."""
+        start_ns = self.get_clock().now().nanoseconds
+        for tick in range(round(duration_s * RATE_HZ) + 1):
+            stamp_ns = start_ns + tick * 1_000_000_000 // RATE_HZ
+            time.sleep(max(0.0, (stamp_ns - self.get_clock().now().nanoseconds) / 1e9))
+            msg = TwistStamped()
+            msg.header.frame_id = 'base_link'
+            msg.header.stamp = Time(nanoseconds=stamp_ns).to_msg()
+            forward, left, turn = twist_at(tick / RATE_HZ, duration_s)
+            msg.twist.linear.x, msg.twist.linear.y, msg.twist.angular.z = forward, left, turn
+            self._out.publish(msg)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Drive once; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser.add_argument('--duration-s', type=float, default=20.0)
+    options = parser.parse_args(args)
+    rclpy.init()
+    driver = Driver()
+    try:
+        driver.wait_for_listener()
+        driver.drive(options.duration_s)
+        # The last command must have left before its publisher goes.
+        driver._out.wait_for_all_acked(rclpy.duration.Duration(seconds=1.0))
+        return 0
+    except TimeoutError as error:
+        print(f'driver: {error}', file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 0
+    finally:
+        driver.destroy_node()
+        rclpy.try_shutdown()
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,293 @@
+"""The node: topics and parameters in, a simulator in play, topics out. Wiring and nothing else."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import (
+    PoseStamped,
+    PoseWithCovarianceStamped,
+    TransformStamped,
+    Twist,
+    TwistStamped,
+)
+from inspatio_sim_msgs.msg import SimStatus
+from nav_msgs.msg import Path
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.task import Future
+from rclpy.time import Time
+from rosgraph_msgs.msg import Clock
+from std_msgs.msg import Header
+from tf2_ros import Buffer, StaticTransformBroadcaster, TransformException, TransformListener
+
+from inspatio_sim import convert, parameters, qos
+from inspatio_sim.diagnostics import Health
+from inspatio_sim.pacer import SimClock
+from inspatio_sim.publishers import FramePublishers
+from inspatio_sim.simulation_services import SimulationServices
+from inspatio_sim.simulator import Frame, Simulator, State
+from inspatio_star.contract import Command, PathCommand, Pose, TeleportCommand
+from inspatio_star.errors import CommandError, InspatioError
+from inspatio_star.frames import (
+    R_BODY_OPTICAL,
+    pose_from_rigid,
+    rigid_from_pose,
+    rigid_from_rotation,
+    rigid_from_xyz_rpy,
+)
+from inspatio_star.sessions import open_session
+from inspatio_star.world import size_from_text
+
+NS = 1_000_000_000
+CLOCK_HZ = 100.0
+THROTTLE_S = 1.0
+
+
+class SimNode(Node):
+    """
+    A world that a robot sees as its camera.
+
+    :raises ValueError: if a parameter is given a value that is not allowed.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__('inspatio_sim', **options)
+        self._values = values = parameters.declare(self)
+        size_from_text(values['resolution'])
+        self.ended: Future[None] = Future()
+        self._health = Health(values['frame_rate_hz'])
+        T_base_camera = rigid_from_xyz_rpy(values['camera_xyz'], values['camera_rpy'])
+        T_camera_optical = rigid_from_rotation(R_BODY_OPTICAL)
+
+        self._frames = FramePublishers(self, values)
+        self.simulator = Simulator(
+            SimClock(lambda: self.get_clock().now().nanoseconds, values['publish_clock']),
+            values['frame_rate_hz'],
+            parameters.motion_config(values),
+            T_base_camera @ T_camera_optical,
+            self._show,
+        )
+        self._tf_buffer = Buffer(node=self)
+        self._tf_listener = TransformListener(self._tf_buffer, self)
+        self._send_static_transforms(T_base_camera, T_camera_optical)
+        self._subscribe()
+        self._simulation_services = SimulationServices(
+            self, self.simulator, self._opener, values['seed'], self._end_soon
+        )
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self.create_timer(1.0, self._diagnose)
+        if values['publish_clock']:
+            self._clock_out = self.create_publisher(Clock, '/clock', qos.sensor_out())
+            self.create_timer(1.0 / CLOCK_HZ, self._tell_time)
+        self.add_on_set_parameters_callback(self._check_parameters)
+        self.add_post_set_parameters_callback(self._take_parameters)
+
+        self.get_logger().info(f'loading {values["world"]} for session {values["session"]}')
+        began_s = time.perf_counter()
+        start = State[values['start'].upper()]
+        loading = self._simulation_services.load_at_start(values['world'], start)
+        loading.add_done_callback(lambda work: self._report_loaded(work.exception(), began_s))
+
+    def close(self) -> None:
+        """End the simulator's threads; call it after the executor has stopped."""
+        self.simulator.quit()
+
+    # Set-up.
+
+    def _opener(self, world: str) -> Callable[[], Any]:
+        return partial(open_session, self._values['session'], world, self._values['resolution'])
+
+    def _report_loaded(self, error: BaseException | None, began_s: float) -> None:
+        info = self.simulator.info
+        if error is not None or info is None:
+            self.get_logger().error(f'no world: {error}')
+        else:
+            self.get_logger().info(
+                f'{info.world}: {info.width}x{info.height} pixels, session {info.session}, '
+                f'ready after {time.perf_counter() - began_s:.1f} s'
+            )
+
+    def _send_static_transforms(self, T_base_camera: Any, T_camera_optical: Any) -> None:
+        values = self._values
+        links = [
+            (values['base_frame'], values['camera_frame'], T_base_camera),
+            (values['camera_frame'], values['optical_frame'], T_camera_optical),
+        ]
+        if values['publish_map_tf']:
+            links.append((values['map_frame'], values['odom_frame'], np.eye(4)))
+        stamp = self.get_clock().now().to_msg()
+        messages: list[TransformStamped] = [
+            convert.transform_msg(T, Header(stamp=stamp, frame_id=parent), child)
+            for parent, child, T in links
+        ]
+        self._static_tf = StaticTransformBroadcaster(self)
+        self._static_tf.sendTransform(messages)
+
+    def _subscribe(self) -> None:
+        listen = partial(self.create_subscription, qos_overriding_options=qos.overridable())
+        stamped = self._values['enable_stamped_cmd_vel']
+        velocity = partial(self._obey, 'cmd_vel', self._stamped_twist if stamped else self._twist)
+        listen(TwistStamped if stamped else Twist, 'cmd_vel', velocity, qos.command_in())
+        for kind, name, command in (
+            (PoseStamped, 'goal_pose', self._goal),
+            (Path, 'cmd_path', self._path),
+            (PoseWithCovarianceStamped, 'initialpose', self._initial_pose),
+        ):
+            listen(kind, name, partial(self._obey, name, command), qos.goal_in())
+
+    # Commands.
+
+    def _obey(self, topic: str, command_from: Callable[[Any], Command], msg: Any) -> None:
+        """Obey a message, or say why not; nothing changes then."""
+        try:
+            self.simulator.command(command_from(msg))
+        except CommandError as error:
+            self._health.refuse(f'{topic}: {error}')
+            self.get_logger().warning(
+                f'{topic} refused: {error}', throttle_duration_sec=THROTTLE_S
+            )
+
+    def _twist(self, msg: Twist) -> Command:
+        return convert.twist_command_from_msg(msg, self.simulator.next_command_ns)
+
+    def _stamped_twist(self, msg: TwistStamped) -> Command:
+        frame, base_frame = msg.header.frame_id, self._values['base_frame']
+        if frame not in ('', base_frame):
+            raise CommandError(f'frame_id: wanted {base_frame!r} or none, got {frame!r}')
+        stamp_ns = convert.ns_from_time(msg.header.stamp) or self.simulator.next_command_ns
+        return convert.twist_command_from_msg(msg.twist, stamp_ns)
+
+    def _goal(self, msg: PoseStamped) -> Command:
+        pose = self._in_odom(msg.header, convert.pose_from_msg(msg.pose))
+        return PathCommand(self.simulator.next_command_ns, (pose,))
+
+    def _initial_pose(self, msg: PoseWithCovarianceStamped) -> Command:
+        pose = self._in_odom(msg.header, convert.pose_from_msg(msg.pose.pose))
+        return TeleportCommand(self.simulator.next_command_ns, pose)
+
+    def _path(self, msg: Path) -> Command:
+        # As nav_msgs says, the header speaks for poses that name no frame of their own.
+        self._check_age(msg.header)
+        poses = []
+        for k, stamped in enumerate(msg.poses):
+            try:
+                pose = convert.pose_from_msg(stamped.pose)
+                frame = stamped.header.frame_id or msg.header.frame_id
+                poses.append(self._in_odom(Header(frame_id=frame), pose))
+            except CommandError as error:
+                raise CommandError(f'pose {k} of {len(msg.poses)}: {error}') from error
+        return PathCommand(self.simulator.next_command_ns, tuple(poses))
+
+    def _check_age(self, header: Header) -> None:
+        stamp_ns, limit_s = convert.ns_from_time(header.stamp), self._values['goal_timeout']
+        age_s = (self.simulator.clock.now_ns() - stamp_ns) / NS
+        if stamp_ns and abs(age_s) > limit_s:
+            raise CommandError(f'stamp: wanted at most {limit_s:g} s ago, got {age_s:.3f} s ago')
+
+    def _in_odom(self, header: Header, pose: Pose) -> Pose:
+        """Return a pose of the base in the odom frame, by what tf knows at present."""
+        self._check_age(header)
+        odom_frame = self._values['odom_frame']
+        if header.frame_id == odom_frame:
+            return pose
+        if not header.frame_id:
+            raise CommandError(f'frame_id: wanted {odom_frame!r} or another frame, got none')
+        try:
+            found = self._tf_buffer.lookup_transform(odom_frame, header.frame_id, Time())
+        except TransformException as error:
+            raise CommandError(f'frame_id: {error}') from error
+        T = convert.rigid_from_transform(found.transform) @ rigid_from_pose(pose)
+        return pose_from_rigid(T)
+
+    # Frames, time and health.
+
+    def _show(self, frame: Frame) -> None:
+        info, simulator, chunk = self.simulator.info, self.simulator, frame.chunk
+        if info is None or not self.context.ok():
+            return
+        known_share = float(np.count_nonzero(chunk.known[frame.k])) / chunk.known[frame.k].size
+        status = SimStatus(
+            world=info.world,
+            session=info.session,
+            frame=frame.number,
+            chunk=chunk.index,
+            frame_in_chunk=frame.k,
+            chunk_frames=len(chunk.path),
+            chunk_ms=frame.chunk_ms,
+            stage_names=list(chunk.stage_ms),
+            stage_ms=list(chunk.stage_ms.values()),
+            session_cpu_s=simulator.session_cpu_s,
+            known_share=known_share,
+            command_stamp=convert.time_from_ns(frame.command_ns),
+            skipped_frames=simulator.slots.skipped,
+            refused_commands=self._health.refused,
+        )
+        try:
+            self._frames.show(frame, info, status)
+        except Exception:
+            if self.context.ok():
+                raise
+            return  # the node is being shut down: nobody is left to publish to
+        self._health.show(frame, known_share, simulator.clock.now_ns())
+
+    def _tell_time(self) -> None:
+        self._clock_out.publish(Clock(clock=convert.time_from_ns(self.simulator.clock.now_ns())))
+
+    def _diagnose(self) -> None:
+        msg = self._health.message(self.simulator, self.get_name(), time.monotonic())
+        msg.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(msg)
+
+    # Parameters.
+
+    def _check_parameters(self, changes: Sequence[Parameter]) -> SetParametersResult:
+        fault = parameters.fault_of(changes)
+        return SetParametersResult(successful=not fault, reason=fault)
+
+    def _take_parameters(self, changes: Sequence[Parameter]) -> None:
+        self._values.update(
+            {change.name: change.value for change in changes if change.name in self._values}
+        )
+        self.simulator.configure(parameters.motion_config(self._values))
+
+    def _end_soon(self) -> None:
+        """End the node when the answer to the present request has had time to leave."""
+        self.create_timer(0.2, lambda: self.ended.done() or self.ended.set_result(None))
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until it is interrupted or told to quit; returns the exit code."""
+    logging.basicConfig(level=logging.WARNING, format='%(levelname)s %(name)s: %(message)s')
+    rclpy.init(args=args)
+    node = None
+    try:
+        node = SimNode()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        executor.spin_until_future_complete(node.ended)
+        return 0
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 0
+    except (InspatioError, ValueError, rclpy.exceptions.ParameterException) as error:
+        print(f'inspatio_sim: {error}', file=sys.stderr)
+        return 2
+    finally:
+        if node is not None:
+            node.close()
+            node.destroy_node()
+        rclpy.try_shutdown()
+
+
+if __name__ == '__main__':
+    sys.exit(main())
