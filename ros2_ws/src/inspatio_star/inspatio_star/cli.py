@@ -7,10 +7,10 @@ A refusal is one line on stderr and exit status 2.  Every subcommand imports onl
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Callable, Sequence
+import json
 from pathlib import Path
+import sys
 from typing import TYPE_CHECKING
 
 from inspatio_star.errors import InspatioError
@@ -257,10 +257,10 @@ def _run_render(arguments: argparse.Namespace) -> int:
         TimeRemainingColumn,
     )
 
-    from inspatio_star.render import refuse_result, render
+    from inspatio_star.render import render, require_possible
     from inspatio_star.sessions import open_session
 
-    refuse_result(arguments.out, arguments.force)
+    require_possible(arguments.out, arguments.fps, arguments.force)
     if arguments.seed < 0:
         raise InspatioError(f'seed: wanted a non-negative integer, got {arguments.seed}')
     path = _camera_path(arguments.path)
@@ -294,7 +294,11 @@ def _run_render(arguments: argparse.Namespace) -> int:
 def _run_parity(arguments: argparse.Namespace) -> int:
     from inspatio_star import parity
 
-    return parity.main(arguments.golden)
+    try:
+        differences = parity.run(arguments.golden)
+    except ValueError as error:
+        raise InspatioError(str(error)) from None
+    return 1 if parity.broken(differences) else 0
 
 
 def _camera_path(path: Path) -> CameraPath:

@@ -143,4 +143,5 @@ def _draw_depth_scale(
         y = top + share * (height - 1)
         draw.line((x + 14, y, x + 19, y), INK_RGB)
         # The outermost labels stay beside the bar.
-        draw.text((x + 24, min(max(y, top + 7), top + height - 8)), f'{metres:.3g} m', INK_RGB, font, 'lm')
+        text_y = min(max(y, top + 7), top + height - 8)
+        draw.text((x + 24, text_y), f'{metres:.3g} m', INK_RGB, font, 'lm')

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 import json
 import math
 import os
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
+import time
 from typing import Any
 
 import numpy as np
@@ -28,12 +28,15 @@ class RenderError(InspatioError, ValueError):
     """A render that cannot be made as asked."""
 
 
-def refuse_result(out: str | os.PathLike[str], force: bool) -> None:
+def require_possible(out: str | os.PathLike[str], fps: float, force: bool) -> None:
     """
-    Check, before long work, that :func:`render` may write to a folder.
+    Check, before long work, what :func:`render` is to write.
 
-    :raises RenderError: if something is there and may not be replaced.
+    :raises RenderError: if the rate is not positive, or something is in the folder that may not
+        be replaced.
     """
+    if not (math.isfinite(fps) and fps > 0):
+        raise RenderError(f'fps: wanted a positive rate, got {fps}')
     refuse_existing(out, force, 'summary.json', RenderError)
 
 
@@ -63,9 +66,7 @@ def render(
     :returns: the summary.
     :raises RenderError: if the folder may not be written, or the rate is not positive.
     """
-    if not (math.isfinite(fps) and fps > 0):
-        raise RenderError(f'fps: wanted a positive rate, got {fps}')
-    refuse_result(out, force)
+    require_possible(out, fps, force)
     with whole_folder(out) as made:
         (made / 'rgb').mkdir()
         summary = _render_into(made, session, path, seed, fps, on_frame)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
-import os
 from collections.abc import Iterable
 from fractions import Fraction
+import math
+import os
 from types import TracebackType
 from typing import Self
 
 import av
-import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
+import numpy as np
 from numpy.typing import NDArray
 
 # The code point of BT.709 for primaries, transfer and matrix alike: ITU-T H.273.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+import os
 from pathlib import Path
+import tempfile
 
 from inspatio_star.errors import InspatioError
 

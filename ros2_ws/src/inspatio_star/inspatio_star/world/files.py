@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 
 from inspatio_star.errors import WorldError
 
@@ -19,9 +19,15 @@ def rgb_from_file(path: Path) -> NDArray[np.uint8]:
     """
     Return the picture of an image file as (H, W, 3) uint8.
 
-    :raises WorldError: if it is missing, damaged, or not 8 bit per channel.
+    :raises WorldError: if it is missing, damaged, not 8 bit per channel, or only upright after
+        the turn that its EXIF tells of: readers of depth and intrinsics disagree on that turn.
     """
     image = _image_from_file(path)
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    if orientation != 1:
+        raise WorldError(
+            f'{path}: wanted a picture that is stored upright, got EXIF orientation {orientation}'
+        )
     if image.mode not in ('RGB', 'RGBA', 'L', 'P'):
         raise WorldError(f'{path}: wanted an 8-bit colour or grey picture, got mode {image.mode}')
     return np.asarray(image.convert('RGB'))
@@ -43,11 +49,14 @@ def _image_from_file(path: Path) -> Image.Image:
     if not path.is_file():
         raise WorldError(f'{path}: wanted a picture, got no such file')
     try:
+        # The pixels alone would pass without the end of the file: its checksums come first.
+        with Image.open(path) as image:
+            image.verify()
         with Image.open(path) as image:
             image.load()
             return image
-    # Pillow tells of damage in any of these ways, by format.
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    # Decoders tell of damage in many ways: OSError, SyntaxError, struct.error, zlib.error, ...
+    except Exception as error:
         raise WorldError(f'{path}: wanted a whole picture, got: {_one_line(error)}') from None
 
 
@@ -62,7 +71,8 @@ def array_from_npy(path: Path) -> NDArray[np.generic]:
     try:
         # Mapped, so that a header that promises more than the file holds costs no memory.
         mapped = np.lib.format.open_memmap(path, mode='r')
-    except (OSError, ValueError, EOFError, OverflowError) as error:
+    # A damaged header raises whatever its tokenizer raises, tokenize.TokenError among others.
+    except Exception as error:
         raise WorldError(f'{path}: wanted a whole .npy array, got: {_one_line(error)}') from None
     return np.array(mapped)
 

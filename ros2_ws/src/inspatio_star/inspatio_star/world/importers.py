@@ -98,7 +98,7 @@ def motorcycle_world() -> World:
             'bundled world: wanted the package scikit-image, which ships the pictures, '
             f'got: {error}'
         ) from None
-    left_rgb, _, disparity = stereo_motorcycle()  # type: ignore[no-untyped-call]
+    left_rgb, _, disparity = stereo_motorcycle()
     # The package has down-sampled the map by a mean; infinite is how the benchmark says unknown.
     disparity = without_mixed_pixels(np.where(np.isfinite(disparity), disparity, np.nan))
     depth_m = depth_m_from_disparity(

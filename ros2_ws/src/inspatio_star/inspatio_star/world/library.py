@@ -34,7 +34,7 @@ def world_path(name: str | os.PathLike[str]) -> Path:
     :raises WorldError: if it is neither.
     """
     path = Path(name)
-    if path.exists() or len(path.parts) > 1:
+    if path.exists() or os.sep in os.fspath(name):
         return path
     for folder in search_folders():
         for candidate in (folder / path, folder / f'{path}.world'):

@@ -6,8 +6,8 @@ Knows nothing of files: :mod:`inspatio_star.world.folder` puts worlds on disk.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+import math
 
 import numpy as np
 from numpy.typing import NDArray
