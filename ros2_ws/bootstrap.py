@@ -14,13 +14,12 @@ and does nothing, an interrupted one goes on where it stopped. `PYTHON` names an
 `TORCH` another PyTorch, pip options included, for example
 `TORCH='torch==2.13.0 --extra-index-url https://download.pytorch.org/whl/cu130'`.
 
-Knows nothing of the product and needs nothing but the standard library. Python 3.7 can run it, so
+Knows nothing of the product and needs nothing but the standard library. Python 3.6 can run it, so
 that it can say which Python it wants.
 """
 
-from __future__ import annotations
-
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -34,6 +33,7 @@ import subprocess
 import sys
 import threading
 import time
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Union
 
 WORKSPACE = Path(__file__).resolve().parent
 ROOT = WORKSPACE.parent
@@ -88,6 +88,9 @@ for path in pathlib.Path(sys.prefix, 'share').rglob('*.cmake'):
 """
 
 
+Command = Sequence[Union[str, Path]]
+
+
 class SetUpError(Exception):
     """Something that a person must put right; the message says what and how."""
 
@@ -101,7 +104,9 @@ class Job:
     :param environ: environment of the commands.
     """
 
-    def __init__(self, name, commands, environ):
+    def __init__(
+        self, name: str, commands: Sequence[Command], environ: Mapping[str, str],
+    ) -> None:
         LOGS.mkdir(parents=True, exist_ok=True)
         self.log = LOGS / (name + '.log')
         script = ' &&\n'.join(
@@ -112,7 +117,7 @@ class Job:
                 ['/bin/sh', '-c', script], cwd=str(ROOT), env=environ, start_new_session=True,
                 stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
 
-    def wait(self, advice):
+    def wait(self, advice: str) -> None:
         """
         Wait for the end.
 
@@ -125,7 +130,7 @@ class Job:
             raise SetUpError('{}\nThe last lines of {}:\n{}'.format(
                 advice, self.log, '\n'.join(tail)))
 
-    def stop(self):
+    def stop(self) -> None:
         """End the command and all that it started."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGTERM)
@@ -139,11 +144,11 @@ class Steps:
     :param count: how many there are.
     """
 
-    def __init__(self, count):
+    def __init__(self, count: int) -> None:
         self.count = count
         self.number = 0
 
-    def run(self, what, is_done, action):
+    def run(self, what: str, is_done: bool, action: Callable[[], None]) -> None:
         """
         Do a step.
 
@@ -158,7 +163,7 @@ class Steps:
         start = time.monotonic()
         ended = threading.Event()
 
-        def tick():
+        def tick() -> None:
             while not ended.wait(1.0):
                 print('\r{} {:.0f} s'.format(line, time.monotonic() - start), end='', flush=True)
 
@@ -180,7 +185,7 @@ class Steps:
                 ticker.join()
 
 
-def find_distro(environ):
+def find_distro(environ: Mapping[str, str]) -> Optional[str]:
     """
     Find which ROS 2 is sourced.
 
@@ -195,7 +200,7 @@ def find_distro(environ):
     return distro
 
 
-def probe_python(python, distro, environ):
+def probe_python(python: str, distro: Optional[str], environ: Mapping[str, str]) -> dict:
     """
     Ask an interpreter what it is and what it has.
 
@@ -215,7 +220,7 @@ def probe_python(python, distro, environ):
     return json.loads(answer.stdout.decode())
 
 
-def check_python(probe, distro, environ):
+def check_python(probe: dict, distro: Optional[str], environ: Mapping[str, str]) -> None:
     """
     Refuse an interpreter that the environment cannot be made from.
 
@@ -242,7 +247,7 @@ def check_python(probe, distro, environ):
         raise SetUpError('Python {0} has no Python.h: apt install python{0}-dev'.format(number))
 
 
-def check_machine(system, machine, glibc):
+def check_machine(system: str, machine: str, glibc: str) -> None:
     """
     Refuse a machine that the ROS 2 wheels are not made for.
 
@@ -259,7 +264,7 @@ def check_machine(system, machine, glibc):
                 system, machine, glibc or 'none', *OLDEST_GLIBC_OF_WHEELS, ', '.join(DISTROS)))
 
 
-def check_compiler(environ):
+def check_compiler(environ: Mapping[str, str]) -> None:
     """
     Refuse to start without a compiler: messages are compiled.
 
@@ -274,7 +279,7 @@ def check_compiler(environ):
                 language, ', '.join(names)))
 
 
-def check_disk(free_bytes):
+def check_disk(free_bytes: int) -> None:
     """
     Refuse to fill the disk.
 
@@ -286,7 +291,7 @@ def check_disk(free_bytes):
             free_bytes / 2**30, ROOT, FREE_DISK_GIB))
 
 
-def check_ros(probe, distro):
+def check_ros(probe: dict, distro: str) -> None:
     """
     Refuse a sourced ROS 2 that lacks what the node needs.
 
@@ -295,8 +300,9 @@ def check_ros(probe, distro):
     :raises SetUpError: if a package is missing.
     """
     if 'rclpy' not in probe['modules']:
-        raise SetUpError('ROS 2 {} is sourced but {} cannot import its rclpy: run again with its '
-                         'interpreter, PYTHON=/usr/bin/python3'.format(distro, probe['executable']))
+        raise SetUpError('ROS 2 {} is sourced but {} cannot import its rclpy: run again with the '
+                         'Python it is made for, PYTHON=/usr/bin/python3'.format(
+                             distro, probe['executable']))
     missing = ['ros-{}-{}'.format(distro, package)
                for module, package in sorted(NEEDED_OF_ROS.items())
                if module not in probe['modules']]
@@ -305,7 +311,7 @@ def check_ros(probe, distro):
             distro, ' '.join(missing)))
 
 
-def venv_fault(venv, key):
+def venv_fault(venv: Path, key: str) -> Optional[str]:
     """
     Find out whether an environment can be used.
 
@@ -329,7 +335,7 @@ def venv_fault(venv, key):
     return None
 
 
-def hash_of(*parts):
+def hash_of(*parts: Union[str, Path]) -> str:
     """
     Hash texts and files.
 
@@ -343,7 +349,7 @@ def hash_of(*parts):
     return digest.hexdigest()
 
 
-def is_stamped(stamp, key):
+def is_stamped(stamp: Path, key: str) -> bool:
     """
     Tell whether a step was done.
 
@@ -353,7 +359,7 @@ def is_stamped(stamp, key):
     return stamp.is_file() and stamp.read_text() == key
 
 
-def build_inputs(packages):
+def build_inputs(packages: Sequence[Path]) -> List[Union[str, Path]]:
     """
     List what a build of packages depends on.
 
@@ -364,7 +370,7 @@ def build_inputs(packages):
     :param packages: directories of the packages.
     :returns: parts for hash_of.
     """
-    parts = []
+    parts: List[Union[str, Path]] = []
     for package in packages:
         compiled = (package / 'CMakeLists.txt').is_file()
         for path in sorted(path for path in package.rglob('*') if path.is_file()):
@@ -377,7 +383,7 @@ def build_inputs(packages):
     return parts
 
 
-def packages_below(base):
+def packages_below(base: Path) -> List[Path]:
     """
     List the packages in a directory.
 
@@ -387,7 +393,7 @@ def packages_below(base):
     return sorted(path.parent for path in base.glob('*/package.xml'))
 
 
-def pip_requirements(torch, dropped=()):
+def pip_requirements(torch: str, dropped: Sequence[str] = ()) -> List[str]:
     """
     Name the libraries for pip.
 
@@ -398,13 +404,13 @@ def pip_requirements(torch, dropped=()):
     args = []
     for line in (WORKSPACE / 'requirements.txt').read_text().splitlines():
         requirement = line.split('#')[0].strip()
-        name = re.match(r'[\w-]*', requirement).group()
+        name = re.split(r'[^\w-]', requirement)[0]
         if requirement and name not in dropped and not (torch and name == 'torch'):
             args.append(requirement)
     return args + shlex.split(torch)
 
 
-def colcon_command(base, packages):
+def colcon_command(base: Path, packages: Sequence[Path]) -> Command:
     """
     Name the command that builds packages.
 
@@ -423,7 +429,7 @@ def colcon_command(base, packages):
     ]
 
 
-def outside_environ(environ):
+def outside_environ(environ: Mapping[str, str]) -> Dict[str, str]:
     """
     Forget what an activation of this workspace put into an environment.
 
@@ -441,7 +447,7 @@ def outside_environ(environ):
     return outside
 
 
-def build_environ(outside, distro):
+def build_environ(outside: Mapping[str, str], distro: Optional[str]) -> Dict[str, str]:
     """
     Make the environment in which pip and colcon run.
 
@@ -470,7 +476,7 @@ def build_environ(outside, distro):
     return environ
 
 
-def set_up(environ):
+def set_up(environ: Mapping[str, str]) -> None:
     """
     Do every step that is not done.
 
@@ -485,21 +491,21 @@ def set_up(environ):
         ros_file = WORKSPACE / 'requirements-ros.txt'
         ros_what = 'ROS 2 Kilted wheels and build tools into .venv'
         libraries = pip_requirements(torch)
-        pins = ['-c', WORKSPACE / 'constraints.txt']
+        pins = ['-c', str(WORKSPACE / 'constraints.txt')]
     else:
         # Its compiled messages fix the numpy, and its cv_bridge the OpenCV, that they work with.
         ros_file = WORKSPACE / 'requirements-build.txt'
         ros_what = 'build tools into .venv, beside ROS 2 ' + distro.capitalize()
         libraries = pip_requirements(torch, ['opencv-python'] if 'cv2' in probe['modules'] else [])
         pins = ['numpy==' + probe['numpy']] if probe['numpy'] else []
-    pip = [VENV / 'bin' / 'python', '-m', 'pip', 'install', '--disable-pip-version-check',
+    python = str(VENV / 'bin' / 'python')
+    pip = [python, '-m', 'pip', 'install', '--disable-pip-version-check',
            '--no-input', '--progress-bar=off', *pins]
-    python = [VENV / 'bin' / 'python', '-c']
 
     # Each key holds those of the steps before it: what was made with another thing is made again.
     made_for = distro or 'wheels'
     venv_key = hash_of(str(ROOT), made_for, probe['executable'], str(probe['version']))
-    ros_key = hash_of(venv_key, PATCH, *map(str, pins), WORKSPACE / 'constraints.txt',
+    ros_key = hash_of(venv_key, PATCH, *pins, WORKSPACE / 'constraints.txt',
                       WORKSPACE / 'requirements-build.txt', ros_file)
     library_key = hash_of(ros_key, *libraries)
     builds = []
@@ -518,7 +524,7 @@ def set_up(environ):
     if has_libraries and all(is_built) and (VENV / 'made_for').is_file():
         return
 
-    def check_tools():
+    def check_tools() -> None:
         check_python(probe, distro, environ)
         check_compiler(environ)
         if distro is None:
@@ -528,7 +534,7 @@ def set_up(environ):
         if not has_libraries:
             check_disk(shutil.disk_usage(str(ROOT)).free)
 
-    def make_venv():
+    def make_venv() -> None:
         # Nothing of the old one can be trusted, nor what was built with it.
         for old in (VENV, *(base / name for base in (WORKSPACE, WORKSPACE / 'underlay')
                             for name in ('build', 'install'))):
@@ -538,7 +544,7 @@ def set_up(environ):
             if old.exists():
                 shutil.rmtree(str(old))
         options = ['--system-site-packages'] if distro else []
-        Job('venv', [[probe['executable'], '-m', 'venv', *options, VENV]], outside).wait(
+        Job('venv', [[probe['executable'], '-m', 'venv', *options, str(VENV)]], outside).wait(
             'The virtual environment could not be made.')
         # A colcon that starts from the top of the checkout must not look for packages in here.
         (VENV / 'COLCON_IGNORE').touch()
@@ -548,18 +554,18 @@ def set_up(environ):
     offline = ('pip could not install all; is the package index within reach (proxy, '
                'PIP_INDEX_URL)? Run the same command again, it goes on where it stopped.')
 
-    def install_ros():
-        commands = [[*pip, '-r', ros_file]] + ([] if distro else [[*python, PATCH]])
+    def install_ros() -> None:
+        commands = [[*pip, '-r', str(ros_file)]] + ([] if distro else [[python, '-c', PATCH]])
         Job('ros', commands, build_environ(outside, distro)).wait(offline)
         (STAMPS / 'ros').write_text(ros_key)
 
-    def build(command, stamp, key):
+    def build(command: Command, stamp: Path, key: str) -> None:
         job = Job('build_' + stamp.parents[1].name, [command], build_environ(outside, distro))
         jobs.append(job)
         job.wait('colcon could not build all.')
         stamp.write_text(key)
 
-    def install_libraries():
+    def install_libraries() -> None:
         jobs[0].wait(offline)
         (STAMPS / 'libraries').write_text(library_key)
 
@@ -575,7 +581,7 @@ def set_up(environ):
             jobs.append(Job('libraries', [[*pip, *libraries]], build_environ(outside, distro)))
         for (parent, what, command, stamp, key), done in zip(builds, is_built):
             steps.run('{} in {}'.format(what, parent.relative_to(ROOT)), done,
-                      lambda command=command, stamp=stamp, key=key: build(command, stamp, key))
+                      functools.partial(build, command, stamp, key))
         steps.run('libraries into .venv, begun beside the builds', has_libraries,
                   install_libraries)
     finally:
@@ -585,7 +591,7 @@ def set_up(environ):
     (VENV / 'made_for').write_text(made_for + '\n')
 
 
-def main():
+def main() -> int:
     """
     Set up, alone: two at once would write the same files.
 

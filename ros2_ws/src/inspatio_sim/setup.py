@@ -17,7 +17,7 @@ setup(
         ('share/ament_index/resource_index/packages', [f'resource/{name}']),
         (f'share/{name}', ['package.xml']),
         (f'share/{name}/launch', glob('launch/*.launch.py')),
-        (f'share/{name}/config', glob('config/*.yaml')),
+        (f'share/{name}/config', glob('config/*.yaml') + glob('config/*.xml')),
         (f'share/{name}/rviz', glob('rviz/*.rviz')),
     ],
     python_requires='>=3.11',
