@@ -83,7 +83,7 @@ def read_orbit(path: str | Path) -> tuple[Float64, Float64, Float64]:
     """
     Read an orbit file: three lines with key values of pitch, yaw and radius.
 
-    :param path: degrees (pitch + up, yaw + left) and radii, each list of any length from 2.
+    :param path: degrees (+ pitch rises, + yaw goes left) and radii, each list of any length from 2.
     :returns: pitch_deg, yaw_deg and radius, one-dimensional float64.
     :raises ValueError: naming file and line, if there are not three lists of finite numbers.
     :raises OSError: if the file cannot be read.
@@ -111,8 +111,8 @@ def orbit_poses(
     yaw are 0 it moves by `radius` along its axis instead. More than three key values go through
     a *smoothing* spline, which does not meet them: that is how the public version does it.
 
-    :param pitch_deg: key values, degrees, + up; two or more.
-    :param yaw_deg: key values, degrees, + left; two or more.
+    :param pitch_deg: key values, degrees, + rises; two or more.
+    :param yaw_deg: key values, degrees, + goes left; two or more.
     :param radius_m: key values, metres (or units of the scene); two or more.
     :param frames: N, the number of poses, at least 2.
     :param rotation_only: turn on the spot; the pure zoom still moves.
