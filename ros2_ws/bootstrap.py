@@ -62,6 +62,7 @@ import importlib.util, json, os, sys, sysconfig
 has = [name for name in sys.argv[1:] if importlib.util.find_spec(name) is not None]
 print(json.dumps({
     'executable': getattr(sys, '_base_executable', sys.executable),
+    'prefix': sys.base_prefix,
     'version': sys.version_info[:2],
     'has_venv': all(importlib.util.find_spec(name) is not None for name in ('venv', 'ensurepip')),
     'has_headers': os.path.exists(os.path.join(sysconfig.get_path('include'), 'Python.h')),
@@ -504,7 +505,8 @@ def set_up(environ: Mapping[str, str]) -> None:
 
     # Each key holds those of the steps before it: what was made with another thing is made again.
     made_for = distro or 'wheels'
-    venv_key = hash_of(str(ROOT), made_for, probe['executable'], str(probe['version']))
+    # The prefix, for one interpreter goes by many names: python, python3, python3.12.
+    venv_key = hash_of(str(ROOT), made_for, probe['prefix'], str(probe['version']))
     ros_key = hash_of(venv_key, PATCH, *pins, WORKSPACE / 'constraints.txt',
                       WORKSPACE / 'requirements-build.txt', ros_file)
     library_key = hash_of(ros_key, *libraries)

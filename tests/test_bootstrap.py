@@ -16,7 +16,8 @@ WORKSPACE = Path(__file__).parents[1] / 'ros2_ws'
 FAKE_PYTHON = """#!{shell}
 echo "$@" | {head} -n 1 >> {calls}
 case "$*" in
-    *has_venv*) echo '{{"executable": "{python}", "version": [3, {minor}], "has_venv": {has_venv},
+    *has_venv*) echo '{{"executable": "{python}", "prefix": "{prefix}",
+        "version": [3, {minor}], "has_venv": {has_venv},
         "has_headers": {has_headers}, "modules": {modules}, "numpy": "1.26.4"}}' ;;
     "-m venv "*) for directory; do :; done
         {mkdir} -p "$directory/bin" "$directory/lib/python3.12/site-packages/pip"
@@ -71,11 +72,12 @@ class Machine:
         return program
 
     def add_python(self, name: str, *, minor: int = 12, has_venv: str = 'true',
-                   has_headers: str = 'true', modules: str = '[]') -> Path:
+                   has_headers: str = 'true', modules: str = '[]', prefix: str = '/usr') -> Path:
         return self.add_program(name, FAKE_PYTHON.format(
             shell='/bin/sh', head='/usr/bin/head', mkdir='/bin/mkdir', copy='/bin/cp',
             calls=self.calls, no_network=self.no_network, python=self.programs / name,
-            minor=minor, has_venv=has_venv, has_headers=has_headers, modules=modules))
+            minor=minor, has_venv=has_venv, has_headers=has_headers, modules=modules,
+            prefix=prefix))
 
     def script(self) -> ModuleType:
         path = self.root / 'ros2_ws' / 'bootstrap.py'
@@ -199,6 +201,15 @@ def test_half_made_venv_is_made_again(machine, capsys, damage):
     assert not (venv / 'mark').exists()
     assert '[2/6] Python environment .venv (the ' in capsys.readouterr().out
     assert script.venv_fault(venv, (venv / 'stamps' / 'venv').read_text()) is None
+
+
+def test_another_interpreter_has_a_venv_of_its_own(machine, monkeypatch):
+    script = machine.script()
+    assert script.main() == 0
+    monkeypatch.setenv('PYTHON', str(machine.add_python('python')))
+    assert machine.calls_of(script.main) == [], 'another name of the same interpreter'
+    machine.add_python('python', prefix='/opt')
+    assert machine.calls_of(script.main)[0].startswith('-m venv')
 
 
 def test_venv_that_is_a_link_is_left_alone(machine, capsys, tmp_path):

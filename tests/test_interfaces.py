@@ -4,7 +4,6 @@ import json
 import os
 
 from ament_index_python.packages import get_package_share_path
-from inspatio_sim_msgs.msg import SimStatus
 import pytest
 from simulation_interfaces.msg import (
     Resource,
@@ -22,6 +21,8 @@ from simulation_interfaces.srv import (
     SetSimulationState,
 )
 from tf2_msgs.msg import TF2Error, TFMessage
+
+from inspatio_sim_msgs.msg import SimStatus
 
 RESULT = {'result': 'simulation_interfaces/Result'}
 WORLD = {'world': 'simulation_interfaces/WorldResource'}
@@ -140,7 +141,8 @@ def test_fields(interface):
 
 @pytest.mark.parametrize('interface', CONSTANTS, ids=lambda interface: interface.__name__)
 def test_constants(interface):
-    assert {name: getattr(interface, name) for name in CONSTANTS[interface]} == CONSTANTS[interface]
+    known = CONSTANTS[interface]
+    assert {name: getattr(interface, name) for name in known} == known
 
 
 @pytest.mark.skipif('ROS_DISTRO' in os.environ, reason='the sourced ROS 2 brings its own version')
