@@ -30,6 +30,8 @@ SHARPNESS = 50.0
 L_MIN = 1e-6
 # Rule v1.5 divides by no depth smaller than this.
 Z_MIN_M = 1e-6
+# What a cell of the canvas sums up: r, g, b and z, each times the weight; the weight.
+CHANNELS = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,8 +113,7 @@ class Warper:
         self.K = K.copy()
         self.rule: Rule = require_rule(rule)
         # One pixel of border takes what lands half outside, so that no corner needs a test.
-        self._sums = np.zeros((height + 2, width + 2, 4), np.float32)
-        self._z_sums = np.zeros((height + 2, width + 2), np.float32)
+        self._sums = np.zeros((height + 2, width + 2, CHANNELS), np.float32)
         self._rgb = np.empty((height, width, 3), np.float32)
         self._points: WeakKeyDictionary[View, tuple[Float32, Float32, Float32]] = (
             WeakKeyDictionary())
@@ -162,17 +163,17 @@ class Warper:
         for view in views:
             if view not in self._points:
                 self._points[view] = (
-                    colour_from_rgb(float_from_rgb_u8(view.rgb)),
+                    float_from_rgb_u8(view.rgb),
                     known_depth(view.depth_m, self.rule),
                     np.linalg.inv(view.K).astype(np.float32),
                 )
-            colour, source_depth_m, inv_K = self._points[view]
+            colours, source_depth_m, inv_K = self._points[view]
             T_camera_view = (T_camera_world @ view.T_world_camera).astype(np.float32)
             weight = log_depth(source_depth_m, inv_K, T_camera_view)
             weigh(weight, float(weight.max()))
-            _splat(colour, source_depth_m, weight, inv_K, T_camera_view, K, self.rule == 'v1',
-                   self._sums, self._z_sums)
-            _resolve(self._sums, self._z_sums, rgb, depth_m, known)
+            _splat(colours, source_depth_m, weight, inv_K, T_camera_view, K, self.rule == 'v1',
+                   self._sums)
+            _resolve(self._sums, rgb, depth_m, known)
         return depth_m, known
 
 
@@ -204,14 +205,13 @@ def forward_warp(
     source_depth_m = known_depth(depth_m, require_rule(rule))
     weight = log_depth(source_depth_m, inv_K, T_target_source)
     weigh(weight, float(weight.max()) if l_max is None else l_max)
-    sums = np.zeros((height + 2, width + 2, 4), np.float32)
-    z_sums = np.zeros((height + 2, width + 2), np.float32)
+    sums = np.zeros((height + 2, width + 2, CHANNELS), np.float32)
     out = FloatRender(np.full((height, width, 3), -1, np.float32),
                       np.full((height, width), np.nan, np.float32),
                       np.zeros((height, width), np.bool_))
-    _splat(colour_from_rgb(rgb), source_depth_m, weight, inv_K, T_target_source, K, rule == 'v1',
-           sums, z_sums)
-    _resolve(sums, z_sums, out.rgb, out.depth_m, out.known)
+    _splat(np.ascontiguousarray(rgb), source_depth_m, weight, inv_K, T_target_source, K,
+           rule == 'v1', sums)
+    _resolve(sums, out.rgb, out.depth_m, out.known)
     return out
 
 
@@ -290,18 +290,6 @@ def rgb_u8_from_float(rgb: Float32) -> NDArray[np.uint8]:
     return out
 
 
-def colour_from_rgb(rgb: Float32) -> Float32:
-    """
-    Append a one, so that one multiplication weighs a colour and counts its weight.
-
-    :param rgb: (H, W, 3) float32.
-    :returns: (H, W, 4) float32.
-    """
-    colour = np.ones((*rgb.shape[:2], 4), np.float32)
-    colour[..., :3] = rgb
-    return colour
-
-
 def known_depth(depth_m: Float32, rule: Rule) -> Float32:
     """
     Depth with 0 where no point is.
@@ -376,8 +364,8 @@ def _write_z(depth_m: Float32, inv_K: Float32, T: Float32, out: Float32) -> None
 
 @njit(nogil=True, cache=True, error_model='numpy')
 def _splat(
-    colour: Float32, depth_m: Float32, weights: Float32, inv_K: Float32, T: Float32, K: Float32,
-    is_v1: bool, sums: Float32, z_sums: Float32,
+    colours: Float32, depth_m: Float32, weights: Float32, inv_K: Float32, T: Float32, K: Float32,
+    is_v1: bool, sums: Float32,
 ) -> None:
     height, width = depth_m.shape
     x_end = np.float32(sums.shape[1] - 1)
@@ -420,9 +408,9 @@ def _splat(
                 w_right = one - ((left + one) - x)
                 w_top = two if y == top else one - (y - top)
                 w_bottom = one - ((top + one) - y)
-                r = colour[v, u, 0]
-                g = colour[v, u, 1]
-                b = colour[v, u, 2]
+                r = colours[v, u, 0]
+                g = colours[v, u, 1]
+                b = colours[v, u, 2]
                 for j in range(2):
                     w_y = w_bottom if j else w_top
                     for i in range(2):
@@ -431,29 +419,34 @@ def _splat(
                         cell[0] += r * w
                         cell[1] += g * w
                         cell[2] += b * w
-                        cell[3] += w
-                        z_sums[y0 + j, x0 + i] += z * w
+                        cell[3] += z * w
+                        cell[4] += w
 
 
 @njit(nogil=True, cache=True, error_model='numpy')
 def _resolve(
-    sums: Float32, z_sums: Float32, rgb: Float32, depth_m: Float32, known: NDArray[np.bool_]
+    sums: Float32, rgb: Float32, depth_m: Float32, known: NDArray[np.bool_]
 ) -> None:
     height, width = depth_m.shape
     zero = np.float32(0)
     one = np.float32(1)
     for v in range(height):
         for u in range(width):
-            w = sums[v + 1, u + 1, 3]
+            cell = sums[v + 1, u + 1]
+            w = cell[4]
             if w > zero:
-                z = z_sums[v + 1, u + 1] / w
+                z = cell[3] / w
                 if not depth_m[v, u] <= z:  # nearer than the views before, or the first
                     depth_m[v, u] = z
                     known[v, u] = True
                     for c in range(3):
-                        rgb[v, u, c] = min(max(sums[v + 1, u + 1, c] / w, -one), one)
-    sums[:] = zero
-    z_sums[:] = zero
+                        rgb[v, u, c] = min(max(cell[c] / w, -one), one)
+                for c in range(CHANNELS):  # while the cell is at hand: empty for the next view
+                    cell[c] = zero
+    sums[0] = zero
+    sums[-1] = zero
+    sums[:, 0] = zero
+    sums[:, -1] = zero
 
 
 @njit(nogil=True, cache=True, error_model='numpy')
