@@ -175,7 +175,7 @@ class Buffer(BufferCore, BufferInterface):
         return answer
 
     def _future(self, lookup: Callable[[], TransformStamped]) -> Future:
-        future = Future()
+        future: Future = Future()
         with self._waiting_lock:
             self._waiting[future] = lookup
             self._answer_waiting()

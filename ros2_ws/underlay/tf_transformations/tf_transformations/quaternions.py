@@ -18,7 +18,8 @@ EPS = float(np.finfo(np.float64).eps)
 
 def quaternion_about_axis(angle: float, axis: ArrayLike) -> Quaternion:
     """Return the rotation by an angle about an axis (3,); NaN if the axis is zero."""
-    return tuple(Rotation.from_rotvec(angle * unit_vector(axis)).as_quat())
+    x, y, z, w = Rotation.from_rotvec(angle * unit_vector(axis)).as_quat()
+    return x, y, z, w
 
 
 def quaternion_matrix(quaternion: ArrayLike) -> Array:
@@ -44,7 +45,8 @@ def quaternion_from_matrix(matrix: ArrayLike) -> Quaternion:
     matrix = np.asarray(matrix, dtype=np.float64)
     if matrix.shape != (4, 4):
         raise ValueError(f'wanted a 4x4 matrix, got shape {matrix.shape}')
-    return tuple(Rotation.from_matrix(matrix[:3, :3]).as_quat(canonical=True))
+    x, y, z, w = Rotation.from_matrix(matrix[:3, :3]).as_quat(canonical=True)
+    return x, y, z, w
 
 
 def quaternion_multiply(quaternion1: ArrayLike, quaternion0: ArrayLike) -> Quaternion:

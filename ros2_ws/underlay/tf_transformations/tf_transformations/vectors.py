@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import overload
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -21,6 +23,14 @@ def vector_norm(data: ArrayLike, axis: int | None = None, out: Array | None = No
     if data.ndim == 1:
         return float(np.linalg.norm(data))
     return np.atleast_1d(np.sqrt(np.sum(data * data, axis=axis)))
+
+
+@overload
+def unit_vector(data: ArrayLike, axis: int | None = None, out: None = None) -> Array: ...
+
+
+@overload
+def unit_vector(data: ArrayLike, axis: int | None = None, *, out: Array) -> None: ...
 
 
 def unit_vector(
