@@ -526,6 +526,16 @@ def set_up(environ: Mapping[str, str]) -> None:
     if has_libraries and all(is_built) and (VENV / 'made_for').is_file():
         return
 
+    jobs: List[Job] = []
+
+    def start(name: str, commands: Sequence[Command], job_environ: Mapping[str, str]) -> Job:
+        jobs.append(Job(name, commands, job_environ))
+        return jobs[-1]
+
+    def run(name: str, commands: Sequence[Command], job_environ: Mapping[str, str],
+            advice: str) -> None:
+        start(name, commands, job_environ).wait(advice)
+
     def check_tools() -> None:
         check_python(probe, distro, environ)
         check_compiler(environ)
@@ -546,7 +556,7 @@ def set_up(environ: Mapping[str, str]) -> None:
             if old.exists():
                 shutil.rmtree(str(old))
         options = ['--system-site-packages'] if distro else []
-        Job('venv', [[probe['executable'], '-m', 'venv', *options, str(VENV)]], outside).wait(
+        run('venv', [[probe['executable'], '-m', 'venv', *options, str(VENV)]], outside,
             'The virtual environment could not be made.')
         # A colcon that starts from the top of the checkout must not look for packages in here.
         (VENV / 'COLCON_IGNORE').touch()
@@ -558,21 +568,19 @@ def set_up(environ: Mapping[str, str]) -> None:
 
     def install_ros() -> None:
         commands = [[*pip, '-r', str(ros_file)]] + ([] if distro else [[python, '-c', PATCH]])
-        Job('ros', commands, build_environ(outside, distro)).wait(offline)
+        run('ros', commands, build_environ(outside, distro), offline)
         (STAMPS / 'ros').write_text(ros_key)
 
     def build(command: Command, stamp: Path, key: str) -> None:
-        job = Job('build_' + stamp.parents[1].name, [command], build_environ(outside, distro))
-        jobs.append(job)
-        job.wait('colcon could not build all.')
+        run('build_' + stamp.parents[1].name, [command], build_environ(outside, distro),
+            'colcon could not build all.')
         stamp.write_text(key)
 
-    def install_libraries() -> None:
-        jobs[0].wait(offline)
+    def finish_libraries(job: Job) -> None:
+        job.wait(offline)
         (STAMPS / 'libraries').write_text(library_key)
 
     steps = Steps(4 + len(builds))
-    jobs = []
     try:
         steps.run('tools: Python, compiler, disk', False, check_tools)
         steps.run('Python environment .venv ({})'.format(fault), fault is None, make_venv)
@@ -580,12 +588,12 @@ def set_up(environ: Mapping[str, str]) -> None:
         if not has_libraries:
             # pip keeps one core busy and the builds seldom two: together they take little more
             # than the longer of them.
-            jobs.append(Job('libraries', [[*pip, *libraries]], build_environ(outside, distro)))
+            pip_job = start('libraries', [[*pip, *libraries]], build_environ(outside, distro))
         for (parent, what, command, stamp, key), done in zip(builds, is_built):
             steps.run('{} in {}'.format(what, parent.relative_to(ROOT)), done,
                       functools.partial(build, command, stamp, key))
         steps.run('libraries into .venv, begun beside the builds', has_libraries,
-                  install_libraries)
+                  lambda: finish_libraries(pip_job))
     finally:
         for job in jobs:
             job.stop()
@@ -618,4 +626,6 @@ def main() -> int:
 
 
 if __name__ == '__main__':
+    # As Ctrl-C: an ended set-up leaves no pip and no compiler behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

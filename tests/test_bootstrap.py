@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import importlib.util
+import os
 from pathlib import Path
 import shutil
 import sys
@@ -233,6 +234,17 @@ def test_failing_pip_says_why_and_the_next_run_goes_on(machine, capsys):
     machine.no_network.unlink()
     assert not any('venv' in call.split()[1] for call in machine.calls_of(script.main))
     assert (machine.root / '.venv' / 'made_for').exists()
+
+
+def test_a_stopped_job_leaves_nothing_running(machine):
+    fifo = machine.root / 'fifo'
+    os.mkfifo(fifo)
+    # The reader of the pipe sees its end only when every process that can write to it is gone.
+    job = machine.script().Job('job', [['/bin/sh', '-c', f'exec 9> {fifo}; /bin/sleep 1000']], {})
+    with fifo.open() as reader:
+        job.stop()
+        assert reader.read() == ''
+    assert job.process.returncode is not None
 
 
 def test_a_new_package_or_data_file_is_built_and_an_edit_is_not(machine):
