@@ -1,9 +1,9 @@
 """Motion: exactness against closed forms, limits, timeouts, order of stamps, routes."""
 
-import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+import numpy as np
+import pytest
 from scipy.linalg import expm
 from scipy.spatial.transform import Rotation
 

@@ -6,16 +6,26 @@ Whatever is wrong with a message is a CommandError that says what was wanted and
 
 from __future__ import annotations
 
-import numpy as np
-import tf_transformations
+from typing import Any
+
 from builtin_interfaces.msg import Time
 from cv_bridge import CvBridge
+from geometry_msgs.msg import (
+    Point,
+    PoseStamped,
+    Quaternion,
+    Transform,
+    TransformStamped,
+    Twist,
+    Vector3,
+)
 from geometry_msgs.msg import Pose as PoseMsg
-from geometry_msgs.msg import Quaternion, Transform, TransformStamped, Twist, Vector3
-from nav_msgs.msg import Odometry
+from nav_msgs.msg import Odometry, Path
+import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import Header
+import tf_transformations
 
 from inspatio_star.contract import F64, Pose, TwistCommand
 
@@ -83,6 +93,18 @@ def odometry_msg(transform: TransformStamped, twist: F64) -> Odometry:
     return msg
 
 
+def path_msg(T_parent_child: F64, header: Header) -> Path:
+    """Return the message of (N, 4, 4) poses; N may be 0."""
+    poses = [
+        PoseMsg(
+            position=Point(x=float(T[0, 3]), y=float(T[1, 3]), z=float(T[2, 3])),
+            orientation=_quaternion_msg(T),
+        )
+        for T in T_parent_child
+    ]
+    return Path(header=header, poses=[PoseStamped(header=header, pose=pose) for pose in poses])
+
+
 def camera_info_msg(K: F64, height: int, width: int) -> CameraInfo:
     """Return the description of a camera without distortion; its header is empty."""
     return CameraInfo(
@@ -124,6 +146,11 @@ def image_msg_from_depth(depth_m: NDArray[np.float32], encoding: str, header: He
     return _BRIDGE.cv2_to_imgmsg(np.where(fits, mm, 0).astype(np.uint16), '16UC1', header)
 
 
+def array_from_image_msg(msg: Image) -> NDArray[Any]:
+    """Return the pixels of an image message, (H, W) or (H, W, 3), as they were encoded."""
+    return np.asarray(_BRIDGE.imgmsg_to_cv2(msg))
+
+
 def compressed_msg_from_rgb(
     rgb: NDArray[np.uint8], quality: int, header: Header
 ) -> CompressedImage:
@@ -163,7 +190,7 @@ def points_msg(
         width=z.size,
         fields=[
             PointField(name=name, offset=4 * k, datatype=PointField.FLOAT32, count=1)
-            for k, name in enumerate(_POINT.names)
+            for k, name in enumerate(_POINT.fields or ())
         ],
         point_step=_POINT.itemsize,
         row_step=_POINT.itemsize * z.size,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-import sys
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
+import logging
+import os
+from pathlib import Path as FilePath
+import signal
+import sys
+import time
 from typing import Any
 
-import numpy as np
-import rclpy
+from ament_index_python.packages import get_package_share_directory
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import (
     PoseStamped,
@@ -19,9 +21,10 @@ from geometry_msgs.msg import (
     Twist,
     TwistStamped,
 )
-from inspatio_sim_msgs.msg import SimStatus
 from nav_msgs.msg import Path
+import numpy as np
 from rcl_interfaces.msg import SetParametersResult
+import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -37,6 +40,7 @@ from inspatio_sim.pacer import SimClock
 from inspatio_sim.publishers import FramePublishers
 from inspatio_sim.simulation_services import SimulationServices
 from inspatio_sim.simulator import Frame, Simulator, State
+from inspatio_sim_msgs.msg import SimStatus
 from inspatio_star.contract import Command, PathCommand, Pose, TeleportCommand
 from inspatio_star.errors import CommandError, InspatioError
 from inspatio_star.frames import (
@@ -52,6 +56,7 @@ from inspatio_star.world import size_from_text
 NS = 1_000_000_000
 CLOCK_HZ = 100.0
 THROTTLE_S = 1.0
+PLAN_POSES = 100
 
 
 class SimNode(Node):
@@ -78,6 +83,8 @@ class SimNode(Node):
             T_base_camera @ T_camera_optical,
             self._show,
         )
+        self._plan = self.create_publisher(Path, 'plan', qos.latched_out())
+        self._has_plan = False
         self._tf_buffer = Buffer(node=self)
         self._tf_listener = TransformListener(self._tf_buffer, self)
         self._send_static_transforms(T_base_camera, T_camera_optical)
@@ -151,12 +158,24 @@ class SimNode(Node):
     def _obey(self, topic: str, command_from: Callable[[Any], Command], msg: Any) -> None:
         """Obey a message, or say why not; nothing changes then."""
         try:
-            self.simulator.command(command_from(msg))
+            command = command_from(msg)
+            self.simulator.command(command)
         except CommandError as error:
             self._health.refuse(f'{topic}: {error}')
             self.get_logger().warning(
                 f'{topic} refused: {error}', throttle_duration_sec=THROTTLE_S
             )
+        else:
+            self._show_plan(isinstance(command, PathCommand))
+
+    def _show_plan(self, is_route: bool) -> None:
+        """Publish the way that is being followed; an empty one when it is given up."""
+        if is_route or self._has_plan:
+            T_odom_base = self.simulator.plan(PLAN_POSES) if is_route else np.empty((0, 4, 4))
+            stamp = convert.time_from_ns(self.simulator.clock.now_ns())
+            header = Header(stamp=stamp, frame_id=self._values['odom_frame'])
+            self._plan.publish(convert.path_msg(T_odom_base, header))
+            self._has_plan = is_route
 
     def _twist(self, msg: Twist) -> Command:
         return convert.twist_command_from_msg(msg, self.simulator.next_command_ns)
@@ -266,9 +285,19 @@ class SimNode(Node):
         self.create_timer(0.2, lambda: self.ended.done() or self.ended.set_result(None))
 
 
+def make_room_for_pictures() -> None:
+    """Let Fast DDS send a picture in one piece, unless its user has said what it shall do."""
+    # Fast DDS 2, which Jazzy has, reads another name than Fast DDS 3.
+    jazzy = os.environ.get('ROS_DISTRO') == 'jazzy'
+    name = 'FASTRTPS_DEFAULT_PROFILES_FILE' if jazzy else 'FASTDDS_DEFAULT_PROFILES_FILE'
+    share = FilePath(get_package_share_directory('inspatio_sim'))
+    os.environ.setdefault(name, str(share / 'config' / 'fastdds.xml'))
+
+
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted or told to quit; returns the exit code."""
     logging.basicConfig(level=logging.WARNING, format='%(levelname)s %(name)s: %(message)s')
+    make_room_for_pictures()
     rclpy.init(args=args)
     node = None
     try:
@@ -283,6 +312,8 @@ def main(args: list[str] | None = None) -> int:
         print(f'inspatio_sim: {error}', file=sys.stderr)
         return 2
     finally:
+        # The node is ending already: a second interrupt has nothing to add.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         if node is not None:
             node.close()
             node.destroy_node()

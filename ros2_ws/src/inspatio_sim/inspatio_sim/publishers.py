@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from inspatio_sim_msgs.msg import SimStatus
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from rclpy.publisher import Publisher
@@ -15,6 +14,7 @@ from tf2_ros import TransformBroadcaster
 
 from inspatio_sim import convert, qos
 from inspatio_sim.simulator import Frame
+from inspatio_sim_msgs.msg import SimStatus
 from inspatio_star.contract import WorldInfo
 
 

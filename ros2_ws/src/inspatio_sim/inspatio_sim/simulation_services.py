@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future as WorkFuture
 from typing import Any
 
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 from rclpy.task import Future
 from simulation_interfaces.msg import Resource, Result, SimulationState, SimulatorFeatures
@@ -67,6 +68,8 @@ class SimulationServices:
         self._seed = seed
         self._quit_node = quit_node
         self._world_uri = ''
+        # A service that waits for the simulator must hold up no other, nor any command.
+        group = ReentrantCallbackGroup()
         for kind, name, serve in (
             (GetSimulatorFeatures, 'get_simulator_features', self._features),
             (GetSimulationState, 'get_simulation_state', self._get_state),
@@ -75,7 +78,7 @@ class SimulationServices:
             (LoadWorld, 'load_world', self._load),
             (GetCurrentWorld, 'get_current_world', self._current_world),
         ):
-            node.create_service(kind, name, serve)
+            node.create_service(kind, f'~/{name}', serve, callback_group=group)
 
     def load_at_start(self, uri: str, then: State) -> WorkFuture[None]:
         """Load the world that the node starts with; the result is reported by the caller."""
@@ -84,8 +87,14 @@ class SimulationServices:
 
     async def _done(self, work: WorkFuture[None]) -> None:
         """Wait for work without holding up the executor; raise what it raised."""
-        future: Future[None] = Future(executor=self._node.executor)
-        work.add_done_callback(lambda _: future.set_result(None))
+        executor = self._node.executor
+        future: Future[None] = Future(executor=executor)
+
+        def resume(_: WorkFuture[None]) -> None:
+            future.set_result(None)
+            executor.wake()
+
+        work.add_done_callback(resume)
         await future
         work.result()
 

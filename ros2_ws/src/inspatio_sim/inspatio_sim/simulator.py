@@ -7,15 +7,15 @@ methods of :class:`Simulator` waits for neither.  Knows nothing of ROS.
 
 from __future__ import annotations
 
-import logging
-import queue
-import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import IntEnum
+import logging
+import queue
+import threading
+import time
 
 import numpy as np
 
@@ -174,6 +174,18 @@ class Simulator:
         """Obey every later command within other limits."""
         with self._wake:
             self._config = self._motion.config = motion
+
+    def plan(self, count: int) -> F64:
+        """
+        Return the way to rest under the newest command.
+
+        :param count: how many poses, evenly spread in time.
+        :returns: (count, 4, 4) ``T_odom_base``.
+        """
+        with self._wake:
+            motion = self._motion
+            stamps_ns = np.linspace(motion.newest_ns, motion.rest_ns, count).astype(np.int64)
+            return np.array([motion.at(int(stamp_ns))[0] for stamp_ns in stamps_ns])
 
     def pose(self) -> F64:
         """Return where ``base_link`` is in ``odom`` at present, (4, 4)."""
@@ -335,9 +347,6 @@ class Simulator:
     def _quitting(self) -> bool:
         return self._state is State.QUITTING
 
-    def _interrupted(self) -> bool:
-        return bool(self._jobs) or self._state is not State.PLAYING
-
     def _make(self) -> None:
         """Make chunk after chunk, and do the jobs between them."""
         while True:
@@ -375,7 +384,12 @@ class Simulator:
             epoch = self._epoch
             count = info.chunk_frames if self._chunks else info.first_chunk_frames
             plan_ns = self.slots.plan_at_ns(count, self.clock.now_ns())
-            if not self.clock.wait_until(plan_ns, self._wake, self._interrupted):
+
+            def interrupted() -> bool:
+                playing = self._state is State.PLAYING and epoch == self._epoch
+                return bool(self._jobs) or not playing
+
+            if not self.clock.wait_until(plan_ns, self._wake, interrupted):
                 return
             stamps_ns = self.slots.take(count, self.clock.now_ns())
             moves = [self._motion.at(int(stamp_ns)) for stamp_ns in stamps_ns]

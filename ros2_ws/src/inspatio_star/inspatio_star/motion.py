@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -76,6 +75,10 @@ class MotionConfig:
 class _Program(Protocol):
     """What the body does from the start of a segment on."""
 
+    @property
+    def end_s(self) -> float:
+        """When the body is at rest, seconds."""
+
     def at(self, t_s: float) -> tuple[F64, F64]:
         """Return ``T_start_base`` (4, 4) and the body twist (6,) after a time in seconds."""
 
@@ -101,8 +104,13 @@ class _Drive:
             (reach_s, deadline_s, held, held),
             (deadline_s, deadline_s + brake_s, held, np.zeros(6)),
         ]
-        self.end_s = deadline_s + brake_s
+        self._end_s = deadline_s + brake_s
         self._T_at_begin: list[F64] = [np.eye(4)]
+
+    @property
+    def end_s(self) -> float:
+        """When the body is at rest, seconds."""
+        return self._end_s
 
     def _ramp_s(self, start: F64, target: F64) -> float:
         change = target - start
@@ -167,7 +175,7 @@ class _Route:
         keep = np.concatenate([[True], legs > 1e-9])
         knots = np.concatenate([[0.0], np.cumsum(legs[legs > 1e-9])])
         self.duration_s = 0.0
-        self._still = T[0]
+        self._still: F64 = T[0]
         if knots.size == 1:
             return
         self._position = PchipInterpolator(knots, T[keep, :3, 3])
@@ -226,9 +234,9 @@ class _BrakeThenRoute:
         self._T_start_rest = T_start_rest
         self._route = _Route([np.eye(4), *stops], config)
 
-    @cached_property
+    @property
     def end_s(self) -> float:
-        """When the last pose is reached."""
+        """When the last pose is reached, seconds."""
         return self._brake.end_s + self._route.duration_s
 
     def at(self, t_s: float) -> tuple[F64, F64]:
@@ -279,6 +287,12 @@ class Motion:
     def newest_ns(self) -> int:
         """The stamp of the newest command, or of the start."""
         return self._segments[-1].stamp_ns
+
+    @property
+    def rest_ns(self) -> int:
+        """When the body comes to rest if no other command comes."""
+        newest = self._segments[-1]
+        return newest.stamp_ns + int(np.ceil(newest.program.end_s * NS))
 
     def command(self, command: Command) -> None:
         """

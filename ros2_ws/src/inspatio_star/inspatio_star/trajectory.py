@@ -83,7 +83,7 @@ def read_orbit(path: str | Path) -> tuple[Float64, Float64, Float64]:
     """
     Read an orbit file: three lines with key values of pitch, yaw and radius.
 
-    :param path: degrees (+ pitch rises, + yaw goes left) and radii, each list of any length from 2.
+    :param path: degrees (+ pitch rises, + yaw goes left) and radii, each list of 2 or more.
     :returns: pitch_deg, yaw_deg and radius, one-dimensional float64.
     :raises ValueError: naming file and line, if there are not three lists of finite numbers.
     :raises OSError: if the file cannot be read.

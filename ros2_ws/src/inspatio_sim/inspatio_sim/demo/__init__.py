@@ -1,1 +1,1 @@
-"""The demo: a node, a driver and a recorder, each a process that knows the others by topic only."""
+"""The demo: a node, a driver and a recorder, three processes that know each other by topic."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from pathlib import Path
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import IO, Any
 
 import psutil
@@ -90,7 +90,9 @@ def _drive(
 ) -> dict[str, float]:
     """Run the driver to its end; returns what the node took meanwhile."""
     process = psutil.Process(node.pid)
-    driver = _start('inspatio_sim.demo.driver', '--duration-s', str(duration_s), log=log)
+    # The node and the recorder must both hear the first command.
+    way = ['--duration-s', str(duration_s), '--listeners', '2']
+    driver = _start('inspatio_sim.demo.driver', *way, log=log)
     try:
         cpu_s, wall_s = sum(process.cpu_times()[:2]), time.monotonic()
         with Progress(

@@ -11,23 +11,25 @@ import argparse
 import sys
 import time
 
-import rclpy
 from geometry_msgs.msg import TwistStamped
+import rclpy
+from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.time import Time
 
-RATE_HZ = 20
 # Forward m/s, left m/s, turn rad/s.
-LEGS = ((0.35, 0.0, 0.0), (0.0, 0.25, 0.0), (0.0, 0.0, -0.2))
+Velocity = tuple[float, float, float]
+RATE_HZ = 20
+LEGS: tuple[Velocity, ...] = ((0.35, 0.0, 0.0), (0.0, 0.25, 0.0), (0.0, 0.0, -0.2))
 # The share of a leg after which the body is let come to rest.
 PUSH_SHARE = 0.75
 DISCOVERY_TIMEOUT_S = 20.0
 
 
-def twist_at(t_s: float, duration_s: float) -> tuple[float, float, float]:
+def velocity_at(t_s: float, duration_s: float) -> Velocity:
     """Return the velocity commanded ``t_s`` seconds after the start of the way."""
-    legs = LEGS + tuple(tuple(-v for v in leg) for leg in reversed(LEGS))
+    legs = LEGS + tuple((-x, -y, -turn) for x, y, turn in reversed(LEGS))
     leg_s = duration_s / len(legs)
     k, inside_s = divmod(t_s + 1e-9, leg_s)
     if k >= len(legs) or inside_s >= PUSH_SHARE * leg_s:
@@ -42,12 +44,15 @@ class Driver(Node):
         super().__init__('demo_driver')
         self._out = self.create_publisher(TwistStamped, 'cmd_vel', 10)
 
-    def wait_for_listener(self) -> None:
-        """Wait until somebody obeys; raise TimeoutError when nobody does."""
+    def wait_for_listeners(self, count: int) -> None:
+        """Wait until so many listen; raise TimeoutError when they do not come."""
         end_s = time.monotonic() + DISCOVERY_TIMEOUT_S
-        while not self._out.get_subscription_count():
+        while (found := self._out.get_subscription_count()) < count:
             if time.monotonic() > end_s:
-                raise TimeoutError(f'cmd_vel: nobody listened for {DISCOVERY_TIMEOUT_S:g} s')
+                raise TimeoutError(
+                    f'cmd_vel: wanted {count} listeners within {DISCOVERY_TIMEOUT_S:g} s, '
+                    f'got {found}'
+                )
             rclpy.spin_once(self, timeout_sec=0.1)
 
     def drive(self, duration_s: float) -> None:
@@ -59,23 +64,28 @@ class Driver(Node):
             msg = TwistStamped()
             msg.header.frame_id = 'base_link'
             msg.header.stamp = Time(nanoseconds=stamp_ns).to_msg()
-            forward, left, turn = twist_at(tick / RATE_HZ, duration_s)
+            forward, left, turn = velocity_at(tick / RATE_HZ, duration_s)
             msg.twist.linear.x, msg.twist.linear.y, msg.twist.angular.z = forward, left, turn
             self._out.publish(msg)
+
+    def flush(self) -> None:
+        """Wait until the last command has arrived."""
+        self._out.wait_for_all_acked(Duration(seconds=1.0))
 
 
 def main(args: list[str] | None = None) -> int:
     """Drive once; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument('--duration-s', type=float, default=20.0)
+    parser.add_argument('--listeners', type=int, default=1, help='of cmd_vel, to wait for')
     options = parser.parse_args(args)
     rclpy.init()
     driver = Driver()
     try:
-        driver.wait_for_listener()
+        driver.wait_for_listeners(options.listeners)
         driver.drive(options.duration_s)
         # The last command must have left before its publisher goes.
-        driver._out.wait_for_all_acked(rclpy.duration.Duration(seconds=1.0))
+        driver.flush()
         return 0
     except TimeoutError as error:
         print(f'driver: {error}', file=sys.stderr)

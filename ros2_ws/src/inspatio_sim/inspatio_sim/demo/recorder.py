@@ -8,25 +8,26 @@ many messages there are; ends on an interrupt.
 from __future__ import annotations
 
 import argparse
-import json
-import struct
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+import json
 from pathlib import Path
+import struct
+import sys
+import time
 from typing import Any
 
-import rclpy
 from geometry_msgs.msg import TwistStamped
-from inspatio_sim_msgs.msg import SimStatus
 from nav_msgs.msg import Odometry
+import rclpy
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
+
+from inspatio_sim_msgs.msg import SimStatus
 
 TOPICS: dict[str, Any] = {
     '/cmd_vel': TwistStamped,

@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import tf2_ros
 from ament_index_python.packages import get_package_share_directory
-from cv_bridge import CvBridge
+import numpy as np
+from numpy.typing import NDArray
 from rclpy.duration import Duration
 from rclpy.serialization import deserialize_message
 from rclpy.time import Time
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+import tf2_ros
 
-from inspatio_sim.convert import ns_from_time
+from inspatio_sim.convert import array_from_image_msg, ns_from_time
 from inspatio_sim.demo.recorder import TOPICS, Record, read_spool
 from inspatio_star.contract import F64
 from inspatio_star.eval.metrics import psnr_db
@@ -30,11 +30,16 @@ RGB = '/camera/image_raw'
 DEPTH = '/camera/depth/image_rect_raw'
 MASK = '/camera/mask'
 IMAGES = {RGB, DEPTH, MASK}
+I64 = NDArray[np.int64]
 # One frame is all of these, with one stamp.
 OF_A_FRAME = IMAGES | {'/camera/camera_info', '/camera/depth/camera_info', '/odom', '/tf',
                        '/status'}
 SHEET_COLUMNS = 6
 _STEP_S = 0.001
+
+
+def _lists() -> dict[str, list[Any]]:
+    return {topic: [] for topic in TOPICS}
 
 
 @dataclass
@@ -47,9 +52,9 @@ class Drive:
     :param messages: the messages, but for the pictures.
     """
 
-    received_ns: dict[str, list[int]] = field(default_factory=dict)
-    stamp_ns: dict[str, list[int]] = field(default_factory=dict)
-    messages: dict[str, list[Any]] = field(default_factory=dict)
+    received_ns: dict[str, list[int]] = field(default_factory=_lists)
+    stamp_ns: dict[str, list[int]] = field(default_factory=_lists)
+    messages: dict[str, list[Any]] = field(default_factory=_lists)
 
 
 def _stamp_ns(msg: Any) -> int:
@@ -59,7 +64,7 @@ def _stamp_ns(msg: Any) -> int:
 
 def read_drive(spool: Path) -> Drive:
     """Return what a spool file holds; of the pictures only when they came and their stamps."""
-    drive = Drive(*({topic: [] for topic in TOPICS} for _ in range(3)))
+    drive = Drive()
     for record in read_spool(spool):
         # A picture's header stands at its beginning: the rest need not be decoded for the stamp.
         if record.topic in IMAGES:
@@ -78,7 +83,7 @@ def _position(vector: Any) -> F64:
     return np.array([vector.x, vector.y, vector.z])
 
 
-def integrate(commands: Iterable[Any], config: MotionConfig, stamps_ns: F64) -> F64:
+def integrate(commands: Iterable[Any], config: MotionConfig, stamps_ns: I64) -> F64:
     """
     Return where the commands lead, by the rule as it is documented, in small steps.
 
@@ -88,7 +93,7 @@ def integrate(commands: Iterable[Any], config: MotionConfig, stamps_ns: F64) -> 
 
     :param commands: TwistStamped messages in order.
     :param config: the limits of the body.
-    :param stamps_ns: (N,) when.
+    :param stamps_ns: (N,) when; none before the first command.
     :returns: (N, 3) metres in ``odom``; the body starts at its origin, at rest.
     """
     commands = list(commands)
@@ -108,7 +113,7 @@ def integrate(commands: Iterable[Any], config: MotionConfig, stamps_ns: F64) -> 
         for part in (slice(0, 3), slice(3, 6)):
             change = target[part] - velocity[part]
             size = float(np.linalg.norm(change))
-            if size:
+            if size > 0.0:
                 velocity[part] += change * min(1.0, accel[part][0] * _STEP_S / size)
         velocities[k + 1] = velocity
     motions = exp_se3((velocities[:-1] + velocities[1:]) / 2 * _STEP_S)
@@ -116,9 +121,9 @@ def integrate(commands: Iterable[Any], config: MotionConfig, stamps_ns: F64) -> 
     for k, motion in enumerate(motions):
         T = T @ motion
         track[k + 1] = T[:3, 3]
-    t_s = (np.asarray(stamps_ns) - start_ns) / 1e9
+    asked_s = (stamps_ns - start_ns) / 1e9
     grid_s = np.arange(count + 1) * _STEP_S
-    return np.stack([np.interp(t_s, grid_s, track[:, axis]) for axis in range(3)], axis=1)
+    return np.stack([np.interp(asked_s, grid_s, track[:, axis]) for axis in range(3)], axis=1)
 
 
 def _command_to_image_ms(drive: Drive) -> F64:
@@ -186,13 +191,13 @@ def measure(drive: Drive, config: MotionConfig) -> dict[str, Any]:
     """
     first_ns, last_ns = drive.received_ns['/cmd_vel'][0], drive.received_ns['/cmd_vel'][-1]
 
-    def arrivals(topic: str) -> F64:
+    def arrivals(topic: str) -> I64:
         heard = np.array(drive.received_ns[topic], dtype=np.int64)
         return heard[(heard >= first_ns) & (heard <= last_ns)]
 
     def rate_hz(topic: str) -> float:
         heard = arrivals(topic)
-        return (len(heard) - 1) / ((heard[-1] - heard[0]) / 1e9)
+        return float((len(heard) - 1) / ((heard[-1] - heard[0]) / 1e9))
 
     intervals_ms = np.diff(arrivals(RGB)) / 1e6
     delays_ms = _command_to_image_ms(drive)
@@ -243,7 +248,6 @@ def draw(spool: Path, drive: Drive, out: Path, title: str) -> dict[str, Any]:
     """
     import cv2
 
-    bridge = CvBridge()
     stamps = sorted(set.intersection(*(set(drive.stamp_ns[topic]) for topic in IMAGES)))
     begin_ns = drive.stamp_ns['/cmd_vel'][0]
     driven = [stamp_ns for stamp_ns in stamps if stamp_ns >= begin_ns]
@@ -251,11 +255,16 @@ def draw(spool: Path, drive: Drive, out: Path, title: str) -> dict[str, Any]:
              for share in np.linspace(0.0, 1.0, SHEET_COLUMNS)}
     fps = 1e9 / float(np.median(np.diff(stamps)))
     cells: dict[int, dict[str, Any]] = {stamp_ns: {} for stamp_ns in sorted(shown)}
-    first, last, depth_range = None, None, None
-    with Mp4Writer(out / 'rgb.mp4', fps) as rgb_out, Mp4Writer(out / 'depth.mp4', fps) as depth_out:
+    first: Any = None
+    last: Any = None
+    depth_range = None
+    with (
+        Mp4Writer(out / 'rgb.mp4', fps) as rgb_out,
+        Mp4Writer(out / 'depth.mp4', fps) as depth_out,
+    ):
         for record in read_spool(spool, IMAGES):
             msg = deserialize_message(record.data, TOPICS[record.topic])
-            image = bridge.imgmsg_to_cv2(msg)
+            image = array_from_image_msg(msg)
             stamp_ns = ns_from_time(msg.header.stamp)
             if stamp_ns in cells:
                 cells[stamp_ns][record.topic] = image
