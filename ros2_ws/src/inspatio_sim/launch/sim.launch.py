@@ -1,49 +1,82 @@
 """Start the simulator, and rviz if it is wanted: `ros2 launch inspatio_sim sim.launch.py`."""
 
-from launch.actions import DeclareLaunchArgument
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
-from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-from launch import LaunchDescription
-
 PACKAGE = 'inspatio_sim'
-SHARE = FindPackageShare(PACKAGE)
+AS_FILE = 'empty: as params_file says'
+
+
+def _nodes(context: LaunchContext) -> list[Node]:
+    """Return the nodes; an argument that was not given leaves the parameters file alone."""
+    given = {
+        name: value
+        for name in ('world', 'session', 'resolution')
+        if (value := LaunchConfiguration(name).perform(context))
+    }
+    sim_time = LaunchConfiguration('use_sim_time').perform(context)
+    if sim_time:
+        # The simulator is the source of the clock, so it must not also listen to it.
+        given['publish_clock'] = sim_time == 'true'
+    simulator = Node(
+        package=PACKAGE,
+        executable='sim_node',
+        name='inspatio_sim',
+        namespace=LaunchConfiguration('namespace'),
+        output='screen',
+        emulate_tty=True,
+        parameters=[LaunchConfiguration('params_file'), given],
+        arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')],
+    )
+    rviz = Node(
+        package='rviz2',
+        executable='rviz2',
+        namespace=LaunchConfiguration('namespace'),
+        arguments=['-d', PathJoinSubstitution([FindPackageShare(PACKAGE), 'rviz', 'sim.rviz'])],
+        parameters=[{'use_sim_time': sim_time == 'true'}],
+        condition=IfCondition(LaunchConfiguration('rviz')),
+    )
+    return [simulator, rviz]
 
 
 def generate_launch_description() -> LaunchDescription:
     """Return the arguments, the simulator and rviz."""
-    arguments = [
+    return LaunchDescription([
         DeclareLaunchArgument(
             'world',
-            default_value='worlds/motorcycle.world',
-            description='World to play: a folder, or a name in one of the folders that the '
-            'variable INSPATIO_WORLDS lists',
+            default_value='',
+            description='World to play: a folder, or a name in worlds/ or one of the folders of '
+            f'the variable INSPATIO_WORLDS ({AS_FILE})',
         ),
         DeclareLaunchArgument(
             'session',
-            default_value='warp',
-            choices=['warp', 'fake'],
-            description='What makes the pictures',
+            default_value='',
+            choices=['', 'warp', 'fake'],
+            description=f'What makes the pictures ({AS_FILE})',
         ),
         DeclareLaunchArgument(
             'resolution',
-            default_value='480x832',
-            description='Rows x columns of the pictures, or native',
+            default_value='',
+            description=f'Rows x columns of the pictures, or native ({AS_FILE})',
         ),
         DeclareLaunchArgument(
             'params_file',
-            default_value=PathJoinSubstitution([SHARE, 'config', 'sim.yaml']),
-            description='YAML file with parameters of the node; the arguments here go before it',
+            default_value=PathJoinSubstitution(
+                [FindPackageShare(PACKAGE), 'config', 'sim.yaml']
+            ),
+            description='YAML file with the parameters of the node; arguments that are given '
+            'here count more',
         ),
         DeclareLaunchArgument(
             'use_sim_time',
-            default_value='false',
-            choices=['true', 'false'],
+            default_value='',
+            choices=['', 'true', 'false'],
             description='Whether the simulation has a time of its own, which it publishes on '
-            '/clock and which rviz then uses',
+            f'/clock and which rviz then uses ({AS_FILE})',
         ),
         DeclareLaunchArgument(
             'namespace', default_value='', description='Namespace of the node and its topics'
@@ -60,33 +93,5 @@ def generate_launch_description() -> LaunchDescription:
             choices=['debug', 'info', 'warn', 'error', 'fatal'],
             description='Least severe messages to be logged',
         ),
-    ]
-    sim_time = ParameterValue(LaunchConfiguration('use_sim_time'), value_type=bool)
-    simulator = Node(
-        package=PACKAGE,
-        executable='sim_node',
-        name='inspatio_sim',
-        namespace=LaunchConfiguration('namespace'),
-        output='screen',
-        emulate_tty=True,
-        parameters=[
-            LaunchConfiguration('params_file'),
-            {
-                'world': LaunchConfiguration('world'),
-                'session': LaunchConfiguration('session'),
-                'resolution': LaunchConfiguration('resolution'),
-                # The simulator is the source of the clock, so it must not also listen to it.
-                'publish_clock': sim_time,
-            },
-        ],
-        arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')],
-    )
-    rviz = Node(
-        package='rviz2',
-        executable='rviz2',
-        namespace=LaunchConfiguration('namespace'),
-        arguments=['-d', PathJoinSubstitution([SHARE, 'rviz', 'sim.rviz'])],
-        parameters=[{'use_sim_time': sim_time}],
-        condition=IfCondition(LaunchConfiguration('rviz')),
-    )
-    return LaunchDescription([*arguments, simulator, rviz])
+        OpaqueFunction(function=_nodes),
+    ])
