@@ -14,6 +14,7 @@ make setup >&2
 set_up=$((SECONDS - begin))
 make demo >&2
 demo=$((SECONDS - begin))
+echo "set-up $set_up s, with the demo $demo s" >&2
 begin=$SECONDS
 make test >&2
 tests=$((SECONDS - begin))

@@ -6,10 +6,11 @@ import subprocess
 import sys
 import time
 
+from nav_msgs.msg import Odometry
 import numpy as np
 import pytest
+
 from inspatio_sim_msgs.msg import SimStatus
-from nav_msgs.msg import Odometry
 
 pytestmark = [pytest.mark.dds, pytest.mark.timeout(180)]
 

@@ -94,7 +94,8 @@ class Simulator:
         show: Callable[[Frame], None],
     ) -> None:
         self.clock = clock
-        self.slots = Slots(round(NS / frame_rate_hz))
+        # Rounded down: the rate is at least what was asked for.
+        self.slots = Slots(int(NS / frame_rate_hz))
         self.error = ''
         self.session_cpu_s = 0.0
         self.chunk_ms: deque[float] = deque(maxlen=100)

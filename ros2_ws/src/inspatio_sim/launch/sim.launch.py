@@ -1,11 +1,12 @@
 """Start the simulator, and rviz if it is wanted: `ros2 launch inspatio_sim sim.launch.py`."""
 
-from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
+
+from launch import LaunchContext, LaunchDescription
 
 PACKAGE = 'inspatio_sim'
 AS_FILE = 'empty: as params_file says'

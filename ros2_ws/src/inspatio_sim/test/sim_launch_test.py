@@ -4,7 +4,6 @@ from pathlib import Path
 import time
 import unittest
 
-from launch import LaunchDescription
 from launch.actions import IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 import launch_testing.actions
@@ -12,6 +11,8 @@ import launch_testing.asserts
 from nav_msgs.msg import Odometry
 import rclpy
 from sensor_msgs.msg import Image
+
+from launch import LaunchDescription
 
 LAUNCH_FILE = Path(__file__).resolve().parents[1] / 'launch' / 'sim.launch.py'
 WAIT_S = 30.0

@@ -196,8 +196,10 @@ def measure(drive: Drive, config: MotionConfig) -> dict[str, Any]:
         return heard[(heard >= first_ns) & (heard <= last_ns)]
 
     def rate_hz(topic: str) -> float:
-        heard = arrivals(topic)
-        return float((len(heard) - 1) / ((heard[-1] - heard[0]) / 1e9))
+        # By stamp: a frame that is lost or left out lowers it, a late arrival is in interval_ms.
+        came = np.array(drive.received_ns[topic], dtype=np.int64)
+        stamps_ns = np.array(drive.stamp_ns[topic])[(came >= first_ns) & (came <= last_ns)]
+        return float((len(stamps_ns) - 1) / ((stamps_ns[-1] - stamps_ns[0]) / 1e9))
 
     intervals_ms = np.diff(arrivals(RGB)) / 1e6
     delays_ms = _command_to_image_ms(drive)
