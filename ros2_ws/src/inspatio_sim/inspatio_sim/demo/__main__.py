@@ -26,7 +26,6 @@ from inspatio_sim.demo import report
 from inspatio_sim.demo.recorder import TOPICS, UNPROMPTED
 from inspatio_star.motion import MotionConfig
 
-READY_TIMEOUT_S = 120.0
 END_TIMEOUT_S = 15.0
 
 
@@ -63,10 +62,13 @@ def _end(process: subprocess.Popen[bytes], name: str) -> None:
 
 
 def _wait_until_all_speak(
-    node: subprocess.Popen[bytes], recorder: subprocess.Popen[bytes], console: Console
+    node: subprocess.Popen[bytes],
+    recorder: subprocess.Popen[bytes],
+    timeout_s: float,
+    console: Console,
 ) -> None:
     """Wait until the recorder has heard every topic that speaks unprompted."""
-    end_s = time.monotonic() + READY_TIMEOUT_S
+    end_s = time.monotonic() + timeout_s
     assert recorder.stdout is not None
     os.set_blocking(recorder.stdout.fileno(), False)
     counts: dict[str, int] = {}
@@ -82,7 +84,7 @@ def _wait_until_all_speak(
                     return
             time.sleep(0.05)
     silent = sorted(topic for topic in UNPROMPTED if not counts.get(topic))
-    raise DemoError(f'silent for {READY_TIMEOUT_S:g} s: {", ".join(silent)}')
+    raise DemoError(f'silent for {timeout_s:g} s: {", ".join(silent)}')
 
 
 def _drive(
@@ -140,7 +142,7 @@ def _record(options: argparse.Namespace, spool: Path, console: Console) -> dict[
             'inspatio_sim.demo.recorder', str(spool), log=log, stdout=subprocess.PIPE
         )
         try:
-            _wait_until_all_speak(node, recorder, console)
+            _wait_until_all_speak(node, recorder, options.ready_timeout_s, console)
             used = _drive(node, log, options.duration_s, console)
             _end(recorder, 'recorder')
             _end(node, 'node')
@@ -195,6 +197,7 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument('--session', default='warp')
     parser.add_argument('--resolution', default='480x832')
     parser.add_argument('--duration-s', type=float, default=21.0)
+    parser.add_argument('--ready-timeout-s', type=float, default=120.0)
     parser.add_argument('--out', type=Path, default=Path('out/demo'))
     options = parser.parse_args(args)
     console = Console(stderr=True)

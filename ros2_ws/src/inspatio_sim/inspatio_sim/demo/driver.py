@@ -22,19 +22,21 @@ from rclpy.time import Time
 Velocity = tuple[float, float, float]
 RATE_HZ = 20
 LEGS: tuple[Velocity, ...] = ((0.35, 0.0, 0.0), (0.0, 0.25, 0.0), (0.0, 0.0, -0.2))
-# The share of a leg after which the body is let come to rest.
-PUSH_SHARE = 0.75
+# At the end of each leg the body is given this long to come to rest.
+REST_S = 0.5
+SHORTEST_S = 6.0
 DISCOVERY_TIMEOUT_S = 20.0
 
 
-def velocity_at(t_s: float, duration_s: float) -> Velocity:
-    """Return the velocity commanded ``t_s`` seconds after the start of the way."""
-    legs = LEGS + tuple((-x, -y, -turn) for x, y, turn in reversed(LEGS))
-    leg_s = duration_s / len(legs)
-    k, inside_s = divmod(t_s + 1e-9, leg_s)
-    if k >= len(legs) or inside_s >= PUSH_SHARE * leg_s:
-        return 0.0, 0.0, 0.0
-    return legs[int(k)]
+def velocities(duration_s: float) -> list[Velocity]:
+    """Return the velocity commanded at each tick of the way; the last is to stand still."""
+    # Whole ticks: each leg must last exactly as long as its mirror image.
+    leg_ticks = int(duration_s * RATE_HZ / (2 * len(LEGS)))
+    rest_ticks = round(REST_S * RATE_HZ)
+    way: list[Velocity] = []
+    for leg in LEGS + tuple((-x, -y, -turn) for x, y, turn in reversed(LEGS)):
+        way += [leg] * (leg_ticks - rest_ticks) + [(0.0, 0.0, 0.0)] * rest_ticks
+    return way
 
 
 class Driver(Node):
@@ -58,13 +60,12 @@ class Driver(Node):
     def drive(self, duration_s: float) -> None:
         """Drive the way once; the last command is to stand still."""
         start_ns = self.get_clock().now().nanoseconds
-        for tick in range(round(duration_s * RATE_HZ) + 1):
+        for tick, (forward, left, turn) in enumerate(velocities(duration_s)):
             stamp_ns = start_ns + tick * 1_000_000_000 // RATE_HZ
             time.sleep(max(0.0, (stamp_ns - self.get_clock().now().nanoseconds) / 1e9))
             msg = TwistStamped()
             msg.header.frame_id = 'base_link'
             msg.header.stamp = Time(nanoseconds=stamp_ns).to_msg()
-            forward, left, turn = velocity_at(tick / RATE_HZ, duration_s)
             msg.twist.linear.x, msg.twist.linear.y, msg.twist.angular.z = forward, left, turn
             self._out.publish(msg)
 
@@ -79,6 +80,8 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument('--duration-s', type=float, default=20.0)
     parser.add_argument('--listeners', type=int, default=1, help='of cmd_vel, to wait for')
     options = parser.parse_args(args)
+    if options.duration_s < SHORTEST_S:
+        parser.error(f'--duration-s: wanted at least {SHORTEST_S:g}, got {options.duration_s:g}')
     rclpy.init()
     driver = Driver()
     try:
