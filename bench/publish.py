@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 from sensor_msgs.msg import Image
 
+from inspatio_sim.domain import free_domain
 from inspatio_sim.node import make_room_for_pictures
 from inspatio_sim_msgs.msg import SimStatus
 
@@ -113,7 +114,7 @@ def main() -> int:
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     if options.bare:
         bare_publisher()
-    os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
+    os.environ['ROS_DOMAIN_ID'] = str(free_domain())
     commands = {
         'bare publisher': [sys.executable, __file__, '--bare'],
         'node': [sys.executable, '-m', 'inspatio_sim.node', '--ros-args',

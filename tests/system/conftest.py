@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-import itertools
 import os
 from pathlib import Path
 import signal
@@ -26,9 +25,9 @@ from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
 import tf2_ros  # noqa: E402
 
+from inspatio_sim.domain import free_domain  # noqa: E402
 from inspatio_star.world import Frame, World, save  # noqa: E402
 
-_DOMAINS = itertools.count(os.getpid())
 WAIT_S = 30.0
 
 
@@ -164,7 +163,7 @@ class RunningNode:
 def domain(monkeypatch: pytest.MonkeyPatch) -> int:
     """Return a ROS domain of the test's own, on this machine only."""
     monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    return 1 + next(_DOMAINS) % 100
+    return free_domain()
 
 
 @pytest.fixture

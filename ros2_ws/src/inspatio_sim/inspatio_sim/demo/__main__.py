@@ -24,6 +24,7 @@ from rich.table import Table
 
 from inspatio_sim.demo import report
 from inspatio_sim.demo.recorder import TOPICS, UNPROMPTED
+from inspatio_sim.domain import free_domain
 from inspatio_star.motion import MotionConfig
 
 END_TIMEOUT_S = 15.0
@@ -33,17 +34,9 @@ class DemoError(Exception):
     """Something that the demo needs did not happen."""
 
 
-def _environment() -> dict[str, str]:
-    """Return the environment of the processes: this machine only, a domain of their own."""
-    environment = dict(os.environ)
-    environment.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    environment.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
-    return environment
-
-
 def _start(module: str, *args: str, log: IO[bytes], **options: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, '-m', module, *args], env=_environment(), stderr=log, **options
+        [sys.executable, '-m', module, *args], stderr=log, **options
     )
 
 
@@ -200,6 +193,9 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument('--ready-timeout-s', type=float, default=120.0)
     parser.add_argument('--out', type=Path, default=Path('out/demo'))
     options = parser.parse_args(args)
+    # This machine only, and nobody else's topics.
+    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    os.environ.setdefault('ROS_DOMAIN_ID', str(free_domain()))
     console = Console(stderr=True)
     try:
         summary = _run(options, console)
