@@ -30,8 +30,8 @@ WORLD = CONTRACT | {f'inspatio_star.{name}' for name in (
     'conditioning', 'depth_codec', 'pictures', 'video', 'warp', 'warp_torch', 'world')}
 MODEL = {'inspatio_star.codec', 'inspatio_star.star'}
 SESSIONS = {f'inspatio_star.{name}' for name in (
-    'checkpoint', 'depth', 'fake', 'local', 'parity', 'presets', 'sessions', 'text',
-    'warp_session')}
+    'checkpoint', 'checkpoint_dit', 'depth', 'fake', 'golden', 'local', 'parity', 'parity_dit',
+    'parity_scheduler', 'presets', 'sessions', 'text', 'warp_session')}
 CONSUMERS = {'inspatio_star.env', 'inspatio_star.eval', 'inspatio_star.render'}
 REMOTE = {'inspatio_star.remote.client', 'inspatio_star.remote.server'}
 CORE = WORLD | MODEL | SESSIONS | CONSUMERS | REMOTE  # all but train: nobody imports it

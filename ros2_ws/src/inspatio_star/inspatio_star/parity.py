@@ -4,14 +4,12 @@ Do we compute what the public reference computes?  Golden vectors against every 
 One function per golden file, in `CHECKS`; a file without one is named, not hidden.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 import json
 import math
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Column, Table
 from safetensors import SafetensorError
@@ -19,31 +17,9 @@ from safetensors.numpy import load_file
 import torch
 
 from inspatio_star import conditioning, depth_codec, trajectory, warp, warp_torch
+from inspatio_star.golden import Array, Check, Comparison, Vectors, compare
 
 BAR = 1e-4
-
-Array: TypeAlias = NDArray[Any]
-Vectors: TypeAlias = dict[str, Array]
-
-
-class Comparison(NamedTuple):
-    """
-    One golden vector against one path of ours.
-
-    :param vector: its name in the golden file.
-    :param path: which code of ours, e.g. 'numba' or 'torch'.
-    :param difference: largest absolute difference; masks and integers count 1 per step.
-        None where we have no implementation.
-    :param note: what else a reader should know.
-    """
-
-    vector: str
-    path: str
-    difference: float | None
-    note: str = ''
-
-
-Check: TypeAlias = Callable[[Vectors, Path], Iterator[Comparison]]
 
 
 def run(golden_dir: str | Path, console: Console | None = None) -> dict[str, float]:
@@ -71,7 +47,7 @@ def run(golden_dir: str | Path, console: Console | None = None) -> dict[str, flo
         table.add_row(f'[bold]{stem}', '', f'{differences[stem]:.1e}', _verdict(differences[stem]))
         for vector, code, difference, note in comparisons:
             if difference is None:
-                table.add_row(vector, code, '', '', 'not implemented')
+                table.add_row(vector, code, '', '', note or 'not implemented')
             else:
                 table.add_row(vector, code, f'{difference:.1e}', _verdict(difference), note)
     console.print(table)
@@ -123,24 +99,12 @@ CONSTRAINT_INPUTS = {
 FUSED_VIEWS = 4
 
 
-def largest_difference(ours: Array, golden: Array) -> float:
-    """Return the largest absolute difference; infinity if the shapes differ or one is NaN."""
-    if ours.shape != golden.shape:
-        return math.inf
-    difference = np.abs(ours.astype(np.float64) - golden.astype(np.float64)).max()
-    return float(difference) if np.isfinite(difference) else math.inf
-
-
-def _compare(vectors: Vectors, name: str, path: str, ours: Array, note: str = '') -> Comparison:
-    return Comparison(name, path, largest_difference(ours, vectors[name]), note)
-
-
 def _check_masks(vectors: Vectors, _: Path) -> Iterator[Comparison]:
     for frames in (9, 12, 21):
         ours = conditioning.latents_from_masks(vectors[f'mask.T{frames}.in'] > 0)
-        yield _compare(vectors, f'mask.T{frames}.latent', 'numpy', ours[None])
+        yield compare(vectors, f'mask.T{frames}.latent', 'numpy', ours[None])
     ours = conditioning.latents_from_masks(vectors['mask15.in_u8'][:, 0] > 127)
-    yield _compare(vectors, 'mask15.latent', 'numpy', ours[None])
+    yield compare(vectors, 'mask15.latent', 'numpy', ours[None])
 
 
 def _check_trajectories(vectors: Vectors, folder: Path) -> Iterator[Comparison]:
@@ -149,10 +113,10 @@ def _check_trajectories(vectors: Vectors, folder: Path) -> Iterator[Comparison]:
             _, stem, frames, rotation, _ = name.split('.')
             keys = trajectory.read_orbit(folder / 'traj' / f'{stem}.txt')
             ours = trajectory.orbit_poses(*keys, int(frames[1:]), rotation == 'rot1')
-            yield _compare(vectors, name, 'scipy', ours)
+            yield compare(vectors, name, 'scipy', ours)
     pitch_deg, yaw_deg, radius_m = vectors['traj.short_in']
     ours = trajectory.orbit_poses(pitch_deg, yaw_deg, radius_m, 9)
-    yield _compare(vectors, 'traj.short_linear.N9.c2w', 'scipy', ours)
+    yield compare(vectors, 'traj.short_linear.N9.c2w', 'scipy', ours)
     keys = trajectory.read_orbit(folder / 'traj_short.txt')
     source = vectors['pose.source_c2w'].astype(np.float64)
     for follow in (False, True):
@@ -160,25 +124,25 @@ def _check_trajectories(vectors: Vectors, folder: Path) -> Iterator[Comparison]:
             orbit = trajectory.orbit_poses(*keys, len(source), turn)
             ours = trajectory.orbit_targets(source, orbit, follow)
             name = f'pose.target_c2w.rel{follow:d}.rot{turn:d}'
-            yield _compare(vectors, name, 'scipy', ours)
+            yield compare(vectors, name, 'scipy', ours)
 
 
 def _check_codecs(vectors: Vectors, _: Path) -> Iterator[Comparison]:
     ours = trajectory.centred_intrinsics(vectors['intrinsic.in'].astype(np.float64), 64, 48)
-    yield _compare(vectors, 'intrinsic.scaled_64x48', 'numpy', ours)
+    yield compare(vectors, 'intrinsic.scaled_64x48', 'numpy', ours)
     max_m = float(vectors['depthq.in'].max())
     levels = depth_codec.u16_from_depth(vectors['depthq.in'], 0.0, max_m)
-    yield _compare(vectors, 'depthq.u16', 'numpy', levels)
-    yield _compare(vectors, 'depthq.rgb', 'numpy', depth_codec.rgb_from_u16(levels))
+    yield compare(vectors, 'depthq.u16', 'numpy', levels)
+    yield compare(vectors, 'depthq.rgb', 'numpy', depth_codec.rgb_from_u16(levels))
     depth_m = depth_codec.depth_from_u16(levels, 0.0, max_m)
-    yield _compare(vectors, 'depthq.dec', 'numpy', depth_m)
+    yield compare(vectors, 'depthq.dec', 'numpy', depth_m)
 
 
 def _check_choices(vectors: Vectors, _: Path) -> Iterator[Comparison]:
     overlap = vectors['top3.overlap']
-    yield _compare(vectors, 'top3.choices', 'numpy', conditioning.views_of_latents(overlap))
+    yield compare(vectors, 'top3.choices', 'numpy', conditioning.views_of_latents(overlap))
     ours = np.stack([conditioning.best_views(chunk, 3) for chunk in np.split(overlap, 3)])
-    yield _compare(vectors, 'top3.views', 'numpy', ours)
+    yield compare(vectors, 'top3.views', 'numpy', ours)
 
 
 def _scene(vectors: Vectors) -> tuple[Array, Array, Array, Array]:
@@ -217,7 +181,7 @@ def _check_numba_warp(vectors: Vectors, _: Path) -> Iterator[Comparison]:
         known_pixels.append([view.known.sum() for view in views])
         fused.append(warp.fuse(views))
     yield from _compare_warp(vectors, 'fuse.v15', 'numba', *_planar(fused))
-    yield _compare(vectors, 'fuse.v15.known_pixels', 'numba', np.array(known_pixels))
+    yield compare(vectors, 'fuse.v15.known_pixels', 'numba', np.array(known_pixels))
 
 
 def _planar(renders: list[warp.FloatRender]) -> tuple[Array, Array, Array]:
@@ -250,17 +214,17 @@ def _check_torch_warp(vectors: Vectors, _: Path) -> Iterator[Comparison]:
     fused = (part.numpy() for part in warp_torch.fuse(views))
     yield from _compare_warp(vectors, 'fuse.v15', 'torch', *fused)
     known_pixels = torch.stack([view.known_Bhw.sum((1, 2)) for view in views], 1).numpy()
-    yield _compare(vectors, 'fuse.v15.known_pixels', 'torch', known_pixels)
+    yield compare(vectors, 'fuse.v15.known_pixels', 'torch', known_pixels)
 
 
 def _compare_warp(
     vectors: Vectors, name: str, path: str, rgb: Array, depth_m: Array, known: Array
 ) -> Iterator[Comparison]:
-    yield _compare(vectors, f'{name}.mask', path, known)
+    yield compare(vectors, f'{name}.mask', path, known)
     if f'{name}.distance' in vectors:
-        yield _compare(vectors, f'{name}.distance', path, np.where(known, depth_m, 0))
+        yield compare(vectors, f'{name}.distance', path, np.where(known, depth_m, 0))
         rgb = np.where(known[:, None], rgb, 0)  # there a hole is 0 until views are fused
-    yield _compare(vectors, f'{name}.rgb', path, rgb)
+    yield compare(vectors, f'{name}.rgb', path, rgb)
 
 
 def _check_bytes(vectors: Vectors, _: Path) -> Iterator[Comparison]:
@@ -271,4 +235,4 @@ def _check_bytes(vectors: Vectors, _: Path) -> Iterator[Comparison]:
             ('numba', warp.rgb_u8_from_float(golden)),
             ('torch', warp_torch.rgb_u8_from_float(torch.from_numpy(golden)).numpy()),
         ):
-            yield _compare(vectors, f'{name}.u8', path, ours, 'of the golden colours')
+            yield compare(vectors, f'{name}.u8', path, ours, 'of the golden colours')
