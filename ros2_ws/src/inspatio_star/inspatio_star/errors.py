@@ -15,3 +15,7 @@ class WorldError(InspatioError, ValueError):
 
 class SessionError(InspatioError, RuntimeError):
     """A session asked for something that it cannot do in its present state."""
+
+
+class CheckpointError(InspatioError, ValueError):
+    """Weights that are not those of the model that they were to fill."""
