@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 import json
 import os
 from pathlib import Path
@@ -314,6 +315,8 @@ def test_interrupted_render_cleans_up() -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        # A background job of a shell ignores interrupts, and hands that down.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while not list(Path().glob('.out.*/new/rgb/000010.png')):
