@@ -310,6 +310,12 @@ def test_every_parameter_is_described(start, probe, odom):
     assert {d.name: d.read_only for d in found.descriptors}['frame_rate_hz']
 
 
+def test_a_node_that_makes_the_time_does_not_wait_for_it(start):
+    node = start(publish_clock=True, use_sim_time=True)
+    assert node.process.wait(20.0) == 2
+    assert 'publish_clock: wanted one source of the clock' in node.printed
+
+
 @pytest.mark.parametrize('name, value', [
     ('resolution', '480by832'), ('session', 'magic'), ('frame_rate_hz', -1.0),
     ('camera_xyz', '[1.0, 2.0]'), ('depth_encoding', 'png'),

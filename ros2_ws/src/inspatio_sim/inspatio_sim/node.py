@@ -70,6 +70,10 @@ class SimNode(Node):
         super().__init__('inspatio_sim', **options)
         self._values = values = parameters.declare(self)
         size_from_text(values['resolution'])
+        if values['publish_clock'] and self.get_parameter('use_sim_time').value:
+            raise ValueError(
+                'publish_clock: wanted one source of the clock, got use_sim_time as well'
+            )
         self.ended: Future[None] = Future()
         self._health = Health(values['frame_rate_hz'])
         T_base_camera = rigid_from_xyz_rpy(values['camera_xyz'], values['camera_rpy'])
