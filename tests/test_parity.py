@@ -24,7 +24,11 @@ def run(folder: Path) -> tuple[dict[str, float], str]:
 
 @pytest.fixture
 def copied(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(GOLDEN, tmp_path / 'golden'))
+    # Only what this file is about: the vectors of the model have tests of their own.
+    def others(_: str, names: list[str]) -> list[str]:
+        return [name for name in names if not name.startswith(('constraint', 'traj'))]
+
+    return Path(shutil.copytree(GOLDEN, tmp_path / 'golden', ignore=others))
 
 
 def change(folder: Path, name: str, index: tuple[int, ...], value: float) -> None:
@@ -34,8 +38,8 @@ def change(folder: Path, name: str, index: tuple[int, ...], value: float) -> Non
 
 
 @pytest.mark.golden
-def test_every_vector_agrees_or_is_named() -> None:
-    differences, text = run(GOLDEN)
+def test_every_vector_agrees_or_is_named(copied: Path) -> None:
+    differences, text = run(copied)
     assert differences['constraint'] < parity.BAR
     assert not parity.broken(differences)
     assert json.loads(text.splitlines()[-1]) == differences
@@ -80,7 +84,7 @@ def test_damaged_folders_get_one_clear_error(copied: Path) -> None:
     with pytest.raises(ValueError, match='wanted a safetensors file'):
         run(copied)
     (copied / 'constraint.safetensors').unlink()
-    with pytest.raises(ValueError, match=r'one or more of constraint\.safetensors, got none'):
+    with pytest.raises(ValueError, match=r'one or more of constraint\.safetensors.*, got none'):
         run(copied)
 
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 import torch
 
-from inspatio_star import conditioning, depth_codec, trajectory, warp, warp_torch
+from inspatio_star import conditioning, depth_codec, parity_t5, trajectory, warp, warp_torch
 from inspatio_star.golden import Array, Check, Comparison, Vectors, compare
 
 BAR = 1e-4
@@ -89,7 +89,10 @@ def check_constraint(vectors: Vectors, folder: Path) -> Iterator[Comparison]:
         yield Comparison(vector, '', None)
 
 
-CHECKS: dict[str, Check] = {'constraint': check_constraint}
+CHECKS: dict[str, Check] = {
+    'constraint': check_constraint,
+    't5': parity_t5.check,
+}
 
 CONSTRAINT_INPUTS = {
     'mask.T9.in', 'mask.T12.in', 'mask.T21.in', 'mask15.in_u8', 'traj.short_in',

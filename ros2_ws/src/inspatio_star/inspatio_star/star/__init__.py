@@ -1,0 +1,1 @@
+"""The spatiotemporal autoregressive generator: latents of a chunk from noise and conditions."""
