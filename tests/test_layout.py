@@ -30,8 +30,9 @@ WORLD = CONTRACT | {f'inspatio_star.{name}' for name in (
     'conditioning', 'depth_codec', 'pictures', 'video', 'warp', 'warp_torch', 'world')}
 MODEL = {'inspatio_star.codec', 'inspatio_star.star'}
 SESSIONS = {f'inspatio_star.{name}' for name in (
-    'checkpoint', 'checkpoint_dit', 'depth', 'fake', 'golden', 'local', 'parity', 'parity_dit',
-    'parity_scheduler', 'presets', 'sessions', 'text', 'warp_session')}
+    'checkpoint', 'checkpoint_dit', 'checkpoint_text', 'depth', 'fake', 'golden', 'local',
+    'parity', 'parity_dit', 'parity_scheduler', 'parity_t5', 'presets', 'sessions', 'text',
+    'warp_session', 'weights')}
 CONSUMERS = {'inspatio_star.env', 'inspatio_star.eval', 'inspatio_star.render'}
 REMOTE = {'inspatio_star.remote.client', 'inspatio_star.remote.server'}
 CORE = WORLD | MODEL | SESSIONS | CONSUMERS | REMOTE  # all but train: nobody imports it
@@ -42,6 +43,8 @@ DOORS: dict[str, set[str]] = {
     **dict.fromkeys(MODEL, MODEL | {'torch'}),
     **dict.fromkeys(SESSIONS, WORLD | MODEL | SESSIONS | ARRAYS | PICTURES | {
         'numba', 'rich', 'safetensors', 'torch', 'inspatio_star.remote.client'}),
+    'inspatio_star.text': CONTRACT | SESSIONS | {'ftfy', 'tokenizers', 'torch', 'transformers'},
+    'inspatio_star.weights': CONTRACT | MODEL | SESSIONS | {'huggingface_hub', 'rich', 'torch'},
     # A robot without a GPU needs no torch.
     'inspatio_star.remote.client': CONTRACT | ARRAYS | {
         'google', 'grpc', 'inspatio_star.remote.wire'},

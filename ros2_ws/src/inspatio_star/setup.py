@@ -19,6 +19,8 @@ setup(
     python_requires='>=3.11',
     install_requires=[
         'av',
+        'ftfy',
+        'huggingface-hub>=1',
         'numba',
         'numpy',
         'opencv-python<5',
@@ -26,7 +28,9 @@ setup(
         'safetensors',
         'scikit-image',
         'scipy>=1.16',
+        'tokenizers',
         'torch',
+        'transformers>=5',
     ],
     entry_points={'console_scripts': ['inspatio-star = inspatio_star.cli:main']},
     zip_safe=False,
