@@ -16,7 +16,16 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 import torch
 
-from inspatio_star import conditioning, depth_codec, parity_t5, trajectory, warp, warp_torch
+from inspatio_star import (
+    conditioning,
+    depth_codec,
+    parity_dit,
+    parity_scheduler,
+    parity_t5,
+    trajectory,
+    warp,
+    warp_torch,
+)
 from inspatio_star.golden import Array, Check, Comparison, Vectors, compare
 
 BAR = 1e-4
@@ -92,6 +101,8 @@ def check_constraint(vectors: Vectors, folder: Path) -> Iterator[Comparison]:
 CHECKS: dict[str, Check] = {
     'constraint': check_constraint,
     't5': parity_t5.check,
+    'dit': parity_dit.check,
+    'scheduler': parity_scheduler.check,
 }
 
 CONSTRAINT_INPUTS = {

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 import json
 from pathlib import Path
 
-from torch import Tensor
 import torch
+from torch import Tensor
 
 from inspatio_star.golden import Comparison, Vectors, compare
 from inspatio_star.star import schedule

@@ -1,7 +1,7 @@
 """What a tensor must be at the edge of the model, said in one error if it is not."""
 
-from torch import Tensor
 import torch
+from torch import Tensor
 
 
 def require(
