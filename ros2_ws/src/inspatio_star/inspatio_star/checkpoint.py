@@ -70,7 +70,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         with safe_open(path, framework='pt') as file:
             return {name: file.get_tensor(name) for name in file.keys()}
     except SafetensorError as error:
-        raise CheckpointError(f'{path}: wanted a whole safetensors file, got: {error}') from error
+        raise CheckpointError(f'{path}: wanted a whole safetensors file, '
+                              f'got one that is not: {error}') from error
 
 
 def _read_pth(path: Path) -> dict[str, Tensor]:
@@ -82,7 +83,7 @@ def _read_pth(path: Path) -> dict[str, Tensor]:
             state = torch.load(path, map_location='cpu', weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         code = re.search(r'GLOBAL (\S+)', str(error))
-        came = f'one that asks for {code[1]}' if code else 'something else'
+        came = f'one that asks for {code[1]}' if code else 'another kind'
         raise CheckpointError(f'{path}: wanted a pickle of tensors alone, got {came}') from None
     # What a damaged file makes of the reader is not foreseeable.
     except Exception as error:
@@ -110,15 +111,14 @@ def write_state(path: str | os.PathLike[str], state: Mapping[str, Tensor], sourc
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f'.{path.name}.', dir=path.parent) as workshop:
         made = Path(workshop) / path.name
-        # Two names for one storage, or a view of one, is what the format cannot hold.
-        apart = {name: _apart(tensor) for name, tensor in state.items()}
+        # The format knows no views, and no two names for one storage.
+        owners = {tensor.untyped_storage().data_ptr(): name for name, tensor in state.items()}
+        apart = {name: tensor if owners[tensor.untyped_storage().data_ptr()] == name
+                 and tensor.untyped_storage().nbytes() == tensor.nbytes
+                 and tensor.is_contiguous() else tensor.contiguous().clone()
+                 for name, tensor in state.items()}
         save_file(apart, made, {'format': 'pt', 'source': source})
         made.replace(path)
-
-
-def _apart(tensor: Tensor) -> Tensor:
-    whole = tensor.untyped_storage().nbytes() == tensor.nbytes
-    return tensor if whole and tensor.is_contiguous() else tensor.contiguous().clone()
 
 
 def require_shapes(
@@ -208,4 +208,5 @@ def metadata_of(path: str | os.PathLike[str]) -> dict[str, str]:
         with safe_open(path, framework='pt') as file:
             return dict(file.metadata() or {})
     except SafetensorError as error:
-        raise CheckpointError(f'{path}: wanted a whole safetensors file, got: {error}') from error
+        raise CheckpointError(f'{path}: wanted a whole safetensors file, '
+                              f'got one that is not: {error}') from error
