@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from inspatio_star.checkpoint_dit import dit_state_from_reference
-from inspatio_star.golden import Comparison, Vectors, compare
+from inspatio_star.golden import Comparison, Vectors, compare, largest_difference
 from inspatio_star.star import dit as plain
 from inspatio_star.star import schedule
 from inspatio_star.star.config import DitConfig, SamplerConfig
 from inspatio_star.star.dit import Dit
+from inspatio_star.star.sampler import Sampler
+from inspatio_star.star.stream import StreamDit
 
 INPUT_PREFIXES = ('in.', 'w.')
 
@@ -32,7 +34,14 @@ def model(vectors: Vectors, folder: Path, dtype: torch.dtype = torch.float32) ->
 
 
 def check(vectors: Vectors, folder: Path) -> Iterator[Comparison]:
+    """Compare the plain transformer, then the one for a stream and its sampler."""
     yield from _check_plain(vectors, folder)
+    yield from _check_stream(vectors, folder)
+    name = 'pipeline.latents_bf16'
+    ours = sampled(vectors, folder, torch.bfloat16)
+    difference = largest_difference(ours.float().numpy(), vectors[name])
+    # Two chains of bf16 roundings are compared, not two computations of one number.
+    yield Comparison(name, 'stream', None, f'bf16: {difference:.1e}, not held against the bar')
 
 
 def _check_plain(vectors: Vectors, folder: Path) -> Iterator[Comparison]:
@@ -44,8 +53,7 @@ def _check_plain(vectors: Vectors, folder: Path) -> Iterator[Comparison]:
 
     net = model(vectors, folder)
     config = net.config
-    given = {name.removeprefix('in.'): torch.from_numpy(array)
-             for name, array in vectors.items() if name.startswith('in.')}
+    given = inputs(vectors)
     timesteps = given['denoising_timesteps']
     text = given['prompt_embeds']
     grid = schedule.make_schedule(SamplerConfig())
@@ -83,3 +91,63 @@ def _check_plain(vectors: Vectors, folder: Path) -> Iterator[Comparison]:
                   config.current_position)
     yield compared('t2v.flow', flow)
     yield compared('t2v.x0', schedule.x0_from_flow(flow, noisy, grid.sigma_at(timesteps[:1])))
+
+
+def _check_stream(vectors: Vectors, folder: Path) -> Iterator[Comparison]:
+    def compared(name: str, ours: Tensor) -> Comparison:
+        return compare(vectors, name, 'stream', ours.float().numpy())
+
+    net = model(vectors, folder)
+    frames = net.config.chunk_frames
+    given = inputs(vectors)
+    stream = StreamDit(net, *given['noise'].shape[-2:])
+    cache = stream.new_cache()
+    prompt = stream.prompt(given['prompt_embeds'])
+    condition = torch.cat([given['mask_latent'], given['render_latent']], 2)
+    steps = [float(timestep) for timestep in given['denoising_timesteps']]
+
+    for name, context, own, calls in (
+        ('ctx3', given['ref_latent'][:, :frames], slice(frames),
+         {f'denoise{index}': step for index, step in enumerate(steps)}),
+        ('ctx6', torch.cat([given['ref_latent'][:, frames:], given['last_chunk']], 1),
+         slice(frames, None), {'denoise': steps[1]}),
+    ):
+        stream.write_context(context, stream.instant(0.0), prompt, cache)
+        for layer in range(net.config.num_layers):
+            yield compared(f'{name}.k.{layer}', cache.context(layer).k_BNHD)
+            yield compared(f'{name}.v.{layer}', cache.context(layer).v_BNHD)
+        embedded = stream.condition(condition[:, own])
+        for call, step in calls.items():
+            yield compared(f'{name}.{call}.flow', stream.flow(
+                given['noise'][:, own], embedded, stream.instant(step), prompt, cache))
+    cache.frames = 0
+    yield compared('t2v.flow', stream.flow(
+        given['noise'][:, :frames], stream.condition(None), stream.instant(steps[0]), prompt,
+        cache))
+    yield compared('pipeline.latents', sampled(vectors, folder, torch.float32))
+
+
+def sampled(vectors: Vectors, folder: Path, dtype: torch.dtype) -> Tensor:
+    """Sample all chunks of the golden clip with its noise."""
+    net = model(vectors, folder, dtype)
+    frames = net.config.chunk_frames
+    facts = json.loads((folder / 'dit.json').read_text())
+    given = {name: tensor.to(dtype) for name, tensor in inputs(vectors).items()}
+    config = SamplerConfig(facts['timestep_shift'])
+    sampler = Sampler(net, config, *given['noise'].shape[-2:])
+    cache, prompt = sampler.stream.new_cache(), sampler.stream.prompt(given['prompt_embeds'])
+    condition = torch.cat([given['mask_latent'], given['render_latent']], 2)
+    chunks: list[Tensor] = []
+    for index, again in enumerate(given['step_noise']):
+        own = slice(index * frames, (index + 1) * frames)
+        noises = [given['noise'][:, own], *again]
+        chunks.append(sampler.chunk(
+            cache, prompt, noises.__getitem__, given['ref_latent'][:, own],
+            chunks[-1] if chunks else None, condition[:, own]))
+    return torch.cat(chunks, 1)
+
+
+def inputs(vectors: Vectors) -> dict[str, Tensor]:
+    """Return what a golden file hands to the model."""
+    return {name.removeprefix('in.'): torch.from_numpy(array)
+            for name, array in vectors.items() if name.startswith('in.')}
