@@ -22,6 +22,8 @@ from inspatio_star import (
     parity_dit,
     parity_scheduler,
     parity_t5,
+    parity_taehv,
+    parity_vae,
     trajectory,
     warp,
     warp_torch,
@@ -103,6 +105,9 @@ CHECKS: dict[str, Check] = {
     't5': parity_t5.check,
     'dit': parity_dit.check,
     'scheduler': parity_scheduler.check,
+    'vae': parity_vae.check,
+    'taehv': parity_taehv.check,
+    'taehv_full_formula': parity_taehv.check_full_formula,
 }
 
 CONSTRAINT_INPUTS = {
