@@ -1,5 +1,5 @@
 """
-The command ``inspatio-star``: worlds, renders, and parity with golden vectors.
+The command ``inspatio-star``: worlds, renders, weights, and parity with golden vectors.
 
 A refusal is one line on stderr and exit status 2.  Every subcommand imports only what it needs.
 """
@@ -61,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument('--json', action='store_true', help='as one JSON document')
     listing.set_defaults(run=_run_world_list)
     _add_render(commands.add_parser('render', help='move a camera through a world'))
+    weights = commands.add_parser('weights', help='bring, prove and convert public weights')
+    _add_weights(weights.add_subparsers(required=True, metavar='COMMAND'))
     parity = commands.add_parser('parity', help='compare with golden vectors')
     parity.add_argument('--golden', type=Path, required=True, metavar='DIR')
     parity.set_defaults(run=_run_parity)
@@ -129,6 +131,28 @@ def _add_render(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--fps', type=float, default=24.0, help='of rgb.mp4; default 24')
     parser.add_argument('--force', action='store_true', help='replace an earlier result')
     parser.set_defaults(run=_run_render)
+
+
+def _add_weights(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    download = commands.add_parser('download', help='bring the files of a preset to this machine')
+    verify = commands.add_parser('verify', help='prove that they are the right ones, and fit')
+    for parser in (download, verify):
+        parser.add_argument('--preset', default='star-1.3b', help='default: star-1.3b')
+        parser.add_argument(
+            '--dir', type=Path, metavar='DIR', help='default: $INSPATIO_WEIGHTS, else weights/'
+        )
+        parser.add_argument(
+            '--only', metavar='PARTS', help='of dit,vae,taehv,text,tokenizer; default: all'
+        )
+    verify.add_argument('--no-hash', action='store_true', help='names and shapes alone: seconds')
+    download.set_defaults(run=_run_weights_download)
+    verify.set_defaults(run=_run_weights_verify)
+    convert = commands.add_parser('convert', help='write a .pth as .safetensors')
+    convert.add_argument('file', type=Path, metavar='FILE')
+    convert.add_argument('-o', '--out', type=Path, metavar='NAME.safetensors')
+    convert.add_argument('--dtype', help='float32, bfloat16 or float16; default: as it is')
+    convert.add_argument('--force', action='store_true', help='replace a file that is there')
+    convert.set_defaults(run=_run_weights_convert)
 
 
 def _run_world_import(arguments: argparse.Namespace) -> int:
@@ -288,6 +312,40 @@ def _run_render(arguments: argparse.Namespace) -> int:
     finally:
         session.close()
     print(json.dumps(summary))
+    return 0
+
+
+def _run_weights_download(arguments: argparse.Namespace) -> int:
+    from inspatio_star import weights
+    from inspatio_star.presets import PARTS, preset_named
+
+    parts = PARTS if arguments.only is None else arguments.only.split(',')
+    folder = arguments.dir or weights.default_folder()
+    weights.download(preset_named(arguments.preset), folder, parts)
+    return 0
+
+
+def _run_weights_verify(arguments: argparse.Namespace) -> int:
+    from inspatio_star import weights
+    from inspatio_star.presets import PARTS, preset_named
+
+    parts = PARTS if arguments.only is None else arguments.only.split(',')
+    folder = arguments.dir or weights.default_folder()
+    preset = preset_named(arguments.preset)
+    is_good = True
+    for verdict in weights.verify(preset, folder, parts, with_hashes=not arguments.no_hash):
+        print(f'{"good " if verdict.is_good else "WRONG"} {verdict.path}: {verdict.text}')
+        is_good = is_good and verdict.is_good
+    return 0 if is_good else 1
+
+
+def _run_weights_convert(arguments: argparse.Namespace) -> int:
+    from inspatio_star.weights import convert
+
+    out = convert(
+        arguments.file, arguments.out, dtype=arguments.dtype, force=arguments.force
+    )
+    print(out)
     return 0
 
 

@@ -19,3 +19,7 @@ class SessionError(InspatioError, RuntimeError):
 
 class CheckpointError(InspatioError, ValueError):
     """Weights that are not those of the model that they were to fill."""
+
+
+class PresetError(InspatioError, ValueError):
+    """A name that no preset has, or a change that a preset cannot take."""
