@@ -91,7 +91,7 @@ def test_streams_of_a_batch_do_not_mix(taehv: TAEHV) -> None:
 
 
 def test_restored_and_branched_streams_go_on_bit_by_bit(taehv: TAEHV, tmp_path: Path) -> None:
-    video, latents = random_video(12), random_latents(6)
+    video, latents = random_video(12, batch=2), random_latents(6, batch=2)
     for code, state, first, later in (
         (taehv.encoder.encode, EncoderState(), video[:, :, :4], video[:, :, 4:]),
         (taehv.decoder.decode, DecoderState(), latents[:, :, :3], latents[:, :, 3:]),
@@ -122,6 +122,8 @@ def test_chunks_of_other_shapes_and_streams_are_refused(taehv: TAEHV) -> None:
     encode, decode = taehv.encoder.encode, taehv.decoder.decode
     with pytest.raises(ValueError, match='wanted 4n frames, got 9'):
         encode(random_video(9), EncoderState())
+    with pytest.raises(ValueError, match=r'got \(1, 3, 0, 16, 24\)'):
+        taehv.encoder.encode_clip(random_video(0))
     with pytest.raises(ValueError, match='H and W multiples of 8, got'):
         encode(random_video(4)[..., :20], EncoderState())
     with pytest.raises(ValueError, match=r'latents: wanted \(B, 16, T, H, W\).*got \(1, 15,'):

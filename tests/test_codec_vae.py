@@ -136,7 +136,7 @@ def test_streams_of_a_batch_do_not_mix(vae: WanVAE) -> None:
 
 
 def test_restored_and_branched_streams_go_on_bit_by_bit(vae: WanVAE, tmp_path: Path) -> None:
-    video, latents = random_video(13), random_latents(6)
+    video, latents = random_video(13, batch=2), random_latents(6, batch=2)
     for code, state, first, later in (
         (vae.encoder.encode, EncoderState(), video[:, :, :5], video[:, :, 5:]),
         (vae.decoder.decode, DecoderState(), latents[:, :, :3], latents[:, :, 3:]),
@@ -186,7 +186,7 @@ def test_a_still_stream_stands_still_in_the_end(vae: WanVAE) -> None:
     state = EncoderState()
     vae.encoder.encode(still, state)
     states, chunks = [], []
-    # Each of the 36 convolutions in time looks two of its frames back: about 27 latents together.
+    # The 24 layers that look back reach 27 latents together: nine chunks.
     for _ in range(12):
         chunks.append(vae.encoder.encode(still.expand(-1, -1, 12, -1, -1), state))
         states.append(state.branch())
@@ -227,6 +227,12 @@ def test_other_videos_are_refused(vae: WanVAE, shape: tuple[int, ...], message: 
     with pytest.raises(ValueError, match=message):
         vae.encoder.encode(torch.zeros(shape), state)
     assert state.is_fresh
+
+
+@pytest.mark.parametrize('shape', [(3, 16), (1, 3, 0, 16, 16), (1, 3, 5, 16, 12)])
+def test_other_clips_are_refused(vae: WanVAE, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r'video: wanted \(B, 3, T, H, W\)'):
+        vae.encoder.encode_clip(torch.zeros(shape))
 
 
 def test_other_dtypes_and_streams_are_refused(vae: WanVAE) -> None:

@@ -6,10 +6,13 @@ Knows nothing about any codec: its layers read and replace what lies under their
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Self, TypeAlias
 
 import torch
 from torch import Tensor
+
+# The tensors of a state, as the layers see them.
+Carry: TypeAlias = dict[str, Tensor]
 
 
 @dataclass
@@ -23,7 +26,7 @@ class StreamState:
     :param tensors: by layer; together with the weights they say all that the stream needs.
     """
 
-    tensors: dict[str, Tensor] = field(default_factory=dict)
+    tensors: Carry = field(default_factory=dict)
 
     @property
     def is_fresh(self) -> bool:

@@ -12,15 +12,12 @@ Knows nothing about checkpoints or bytes.
 
 from dataclasses import dataclass
 import math
-from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 import torch.nn.functional as F
 
-from inspatio_star.codec.stream import DecoderState, EncoderState, require_chunk
-
-Carry: TypeAlias = dict[str, Tensor]
+from inspatio_star.codec.stream import Carry, DecoderState, EncoderState, require_chunk
 
 
 @dataclass(frozen=True)
@@ -125,7 +122,9 @@ class TAEHVEncoder(nn.Module):
         :returns: (B, 16, ceil(T / 4), H / 8, W / 8).
         :raises ValueError: as `encode`.
         """
-        missing = -video_B3THW.shape[2] % self.config.temporal_factor
+        config = self.config
+        require_chunk(video_B3THW, 'video', 3, config.spatial_factor, self.stem.weight)
+        missing = -video_B3THW.shape[2] % config.temporal_factor
         last = video_B3THW[:, :, -1:].expand(-1, -1, missing, -1, -1)
         return self.encode(torch.cat((video_B3THW, last), 2), EncoderState())
 

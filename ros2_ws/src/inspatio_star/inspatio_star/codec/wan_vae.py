@@ -20,13 +20,11 @@ import torch
 from torch import Tensor, nn
 import torch.nn.functional as F
 
-from inspatio_star.codec.stream import DecoderState, EncoderState, require_chunk
+from inspatio_star.codec.stream import Carry, DecoderState, EncoderState, require_chunk
 
 # How the first upsampler in time refreshes its memory. STAR's public code and the stock Wan2.1
 # differ there, and in the pictures from the fourth latent on; see `TimeDoubler`.
 DecodeRule: TypeAlias = Literal['star', 'wan']
-
-Carry: TypeAlias = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ class WanEncoder(nn.Module):
             raise ValueError(f'wanted {first} + {config.temporal_factor}n frames '
                              f'{"first" if first else "after the first chunk"}, got {T}')
         state.require(self.looking_back, (B, 3, self.stem.kept, H, W), video_B3THW)
-        counts = [first] * first + [config.temporal_factor] * (T // config.temporal_factor)
+        counts = [1] * first + [config.temporal_factor] * (T // config.temporal_factor)
         latents = [self.latent(frames, state.tensors) for frames in video_B3THW.split(counts, 2)]
         mean, std = latent_statistics(config, video_B3THW)
         return (torch.cat(latents, 2) - mean) * (1 / std)
@@ -156,9 +154,10 @@ class WanEncoder(nn.Module):
         :returns: (B, 16, 1 + (T - 1) // 4, H / 8, W / 8).
         :raises ValueError: as `encode`.
         """
-        whole = max(video_B3THW.shape[2] - 1, 0) // self.config.temporal_factor
-        return self.encode(video_B3THW[:, :, :1 + whole * self.config.temporal_factor],
-                           EncoderState())
+        config = self.config
+        require_chunk(video_B3THW, 'video', 3, config.spatial_factor, self.stem.conv.weight)
+        later = (video_B3THW.shape[2] - 1) // config.temporal_factor * config.temporal_factor
+        return self.encode(video_B3THW[:, :, :1 + later], EncoderState())
 
 
 class WanDecoder(nn.Module):
