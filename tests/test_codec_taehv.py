@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 import json
 from pathlib import Path
 
@@ -26,6 +27,15 @@ OUTPUTS = {'encode.latent', 'decode.raw_untrimmed', 'decode.video01'}
 SMALL = TAEHVConfig(encoder_width=8, decoder_widths=(32, 16, 8, 8))
 TWICE = 'decoder.7.conv.weight'  # of the file, twice as large as needed
 SPLITS = st.lists(st.integers(1, 4), min_size=1, max_size=4)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _one_thread() -> Iterator[None]:
+    # So small are these pictures that threads wait for each other most of the time.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope='module')
