@@ -101,7 +101,7 @@ SHARED_FILES = (
     PublicFile(
         'vae', 'Wan2.1_VAE.pth', **WAN, size_bytes=507_609_880,
         sha256='38071ab59bd94681c686fa51d75a1968f64e470262043be31f7a094e442fd981'),
-    # The commit is one after the file had come; nobody has been found who wrote down its hash.
+    # The commit is a late one of the repository; it has not been tried, and no hash is known.
     PublicFile(
         'taehv', 'taew2_1.pth', 'MIT',
         url='https://github.com/madebyollin/taehv/raw/'

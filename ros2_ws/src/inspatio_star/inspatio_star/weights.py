@@ -12,10 +12,8 @@ import os
 from pathlib import Path
 import shutil
 from typing import NamedTuple, TypeAlias
-from urllib.request import urlopen
 
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Column, Table
 import torch
 
@@ -110,34 +108,34 @@ def download(
                                   '(run again: it goes on where it stopped)') from error
         verdict = hash_verdict(file, path)
         if not verdict.is_good:
-            raise CheckpointError(f'{path}: {verdict.text}; remove it')
+            # Out of the way: the next attempt begins anew, and nobody opens it by mistake.
+            wrong = path.replace(path.with_name(f'{path.name}.wrong'))
+            raise CheckpointError(f'{path}: {verdict.text}; it is now {wrong.name}')
         console.print(f'{path}: {verdict.text}', soft_wrap=True)
 
 
 def fetch_public(file: PublicFile, folder: Path) -> None:
-    """Bring one file from the Hugging Face hub or, if it is not there, from its address."""
-    if file.repo is None:
-        _fetch_url(file, folder)
-        return
-    from huggingface_hub import hf_hub_download
+    """
+    Bring one file over the network, with a bar on standard error.
 
-    hf_hub_download(file.repo, file.path, revision=file.revision, local_dir=folder)
+    What came before an interruption stays beside it as `.part`. The library's own download
+    throws that away when it is interrupted, so only its transfer is used.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.file_download import http_get
 
-
-def _fetch_url(file: PublicFile, folder: Path) -> None:
-    """Bring a file that is small enough to begin again with."""
-    assert file.url is not None
     path = folder / file.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if file.repo is None:
+        url, size = file.url, file.size_bytes
+    else:
+        url = hf_hub_url(file.repo, file.path, revision=file.revision)
+        size = get_hf_file_metadata(url).size
     partial = path.with_name(f'{path.name}.part')
-    with Progress(console=Console(stderr=True)) as progress, urlopen(file.url, timeout=60) as page:
-        size = int(page.headers.get('Content-Length') or 0)
-        task = progress.add_task(file.path, total=size or None)
-        with partial.open('wb') as out:
-            while block := page.read(1 << 20):
-                out.write(block)
-                progress.advance(task, len(block))
-    if size and partial.stat().st_size != size:
-        raise CheckpointError(f'wanted {size} bytes, got {partial.stat().st_size}')
+    # Without a size nobody knows whether the part is the whole; such files are small.
+    with partial.open('wb' if size is None else 'ab') as out:
+        http_get(url, out, resume_size=out.tell(), expected_size=size,
+                 displayed_filename=path.name)
     partial.replace(path)
 
 
