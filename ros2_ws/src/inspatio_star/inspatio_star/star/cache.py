@@ -17,10 +17,11 @@ class ContextCache:
     Keys and values per layer, allocated once: [reference | last | own].
 
     The own ones follow the context wherever it ends, so that attention sees one view and nothing
-    is joined.  What lies behind the context is rubbish between two calls.
+    is joined; those of a head lie together, which attention reads fastest.  What is behind the
+    context is rubbish between two calls.
 
-    :ivar k: (layers, B, capacity, H, D) keys, normalised and rotated.
-    :ivar v: (layers, B, capacity, H, D) values.
+    :ivar k: (layers, B, H, capacity, D) keys, normalised and rotated.
+    :ivar v: (layers, B, H, capacity, D) values.
     :ivar frames: latent frames of context that are held; whoever fills the cache sets it.
 
     :param config: sizes.
@@ -35,7 +36,7 @@ class ContextCache:
         self.frame_tokens = frame_tokens
         self.max_context_frames = 2 * config.chunk_frames
         capacity = (self.max_context_frames + config.chunk_frames) * frame_tokens
-        shape = (config.num_layers, batch, capacity, config.num_heads, config.head_dim)
+        shape = (config.num_layers, batch, config.num_heads, capacity, config.head_dim)
         self.k = torch.zeros(shape, device=device, dtype=dtype)
         self.v = torch.zeros(shape, device=device, dtype=dtype)
         self.frames = 0
@@ -50,7 +51,8 @@ class ContextCache:
 
     def between(self, layer: int, start: int, end: int) -> KeysValues:
         """Return a view of some tokens of a layer."""
-        return KeysValues(self.k[layer, :, start:end], self.v[layer, :, start:end])
+        return KeysValues(self.k[layer, :, :, start:end].transpose(1, 2),
+                          self.v[layer, :, :, start:end].transpose(1, 2))
 
     def copy(self) -> ContextCache:
         """Return a cache that goes its own way from here."""

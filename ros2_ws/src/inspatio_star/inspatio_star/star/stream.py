@@ -227,10 +227,18 @@ def _norm(x_BNW: Tensor, scale_W: Tensor, shift_W: Tensor, eps: float) -> Tensor
     return F.layer_norm(x_BNW, scale_W.shape, scale_W, shift_W, eps)
 
 
-def _rotated(x_BNW: Tensor, norm: torch.nn.RMSNorm, turn_N1d: Tensor, head_dim: int) -> Tensor:
-    """Normalise queries or keys over the whole width, then turn each head: (B, N, H, D)."""
-    normed: Tensor = norm(x_BNW)
-    x_BNHD: Tensor = normed.float().unflatten(-1, (-1, head_dim))
+def _rms_norm(x_BNW: Tensor, weight_W: Tensor, eps: float) -> Tensor:
+    """Normalise over the whole width, in float32; torch's own would copy what is not packed."""
+    scale: Tensor = torch.linalg.vector_norm(x_BNW, dim=-1, keepdim=True, dtype=torch.float32)
+    scale.square_().div_(x_BNW.shape[-1]).add_(eps).rsqrt_()
+    return (x_BNW * scale).mul_(weight_W)
+
+
+def _rotated(
+    x_BNW: Tensor, weight_W: Tensor, eps: float, turn_N1d: Tensor, head_dim: int
+) -> Tensor:
+    """Normalise queries or keys, then turn each head: (B, N, H, D)."""
+    x_BNHD: Tensor = _rms_norm(x_BNW, weight_W, eps).unflatten(-1, (-1, head_dim))
     torch.view_as_complex(x_BNHD.unflatten(-1, (-1, 2))).mul_(turn_N1d)
     return x_BNHD.to(x_BNW.dtype)
 
@@ -241,12 +249,12 @@ def _write_keys_values(
     """Make what a context leaves in its last layer; nobody asks for more of it."""
     attention = block.self_attention
     shift, scale = modulation_6W[:2]
-    width = x_BNW.shape[-1]
-    normed = _norm(x_BNW, scale, shift, block.norm.eps)
+    width, eps = x_BNW.shape[-1], block.norm.eps
+    normed = _norm(x_BNW, scale, shift, eps)
     k, v = F.linear(normed, attention.qkv.weight[width:], attention.qkv.bias[width:]).chunk(2, -1)
     own = cache.between(-1, 0, x_BNW.shape[1])
-    own.k_BNHD.copy_(_rotated(k, attention.norm_k, turn_N1d, attention.head_dim))
-    own.v_BNHD.flatten(2).copy_(v)
+    own.k_BNHD.copy_(_rotated(k, attention.norm_k.weight, eps, turn_N1d, attention.head_dim))
+    own.v_BNHD.copy_(v.unflatten(-1, (-1, attention.head_dim)))
 
 
 def _step(
@@ -262,10 +270,10 @@ def _step(
     start = cache.context_tokens
     end = start + x_BNW.shape[1]
     own = cache.between(layer, start, end)
-    own.k_BNHD.copy_(_rotated(k, attention.norm_k, turn_N1d, attention.head_dim))
-    own.v_BNHD.flatten(2).copy_(v)
+    own.k_BNHD.copy_(_rotated(k, attention.norm_k.weight, eps, turn_N1d, attention.head_dim))
+    own.v_BNHD.copy_(v.unflatten(-1, (-1, attention.head_dim)))
     seen = cache.between(layer, 0, end)
-    q_BNHD = _rotated(q, attention.norm_q, turn_N1d, attention.head_dim)
+    q_BNHD = _rotated(q, attention.norm_q.weight, eps, turn_N1d, attention.head_dim)
     out = F.scaled_dot_product_attention(
         q_BNHD.transpose(1, 2), seen.k_BNHD.transpose(1, 2), seen.v_BNHD.transpose(1, 2))
     x_BNW.addcmul_(attention.out(out.transpose(1, 2).flatten(2)), g1)
@@ -273,7 +281,8 @@ def _step(
     if text.constant_B1W is not None:
         x_BNW.add_(text.constant_B1W)
     else:
-        q = cross.norm_q(cross.q(block.cross_norm(x_BNW))).unflatten(-1, (-1, cross.head_dim))
+        q = _rms_norm(cross.q(block.cross_norm(x_BNW)), cross.norm_q.weight, eps).to(x_BNW.dtype)
+        q = q.unflatten(-1, (-1, cross.head_dim))
         out = F.scaled_dot_product_attention(
             q.transpose(1, 2), text.k_BHLD, text.v_BHLD, prompt.bias_L)
         x_BNW.add_(cross.out(out.transpose(1, 2).flatten(2)))
