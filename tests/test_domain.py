@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip('rclpy', reason='inspatio_sim is a ROS 2 package')
 
-from inspatio_sim import domain  # noqa: E402
+from inspatio_sim import domain
 
 
 def test_a_domain_in_use_is_not_given(monkeypatch):

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import pytest
+import torch
 
 from inspatio_star.contract import CameraPath, Chunk
 from inspatio_star.errors import SessionError
 from inspatio_star.fake import FakeSession
+from inspatio_star.local import StarModel, StarSession, random_model
+from inspatio_star.presets import preset_named
 from inspatio_star.session import Session
 from inspatio_star.warp_session import WarpSession
 from inspatio_star.world import Frame, World, intrinsics_matrix
@@ -29,6 +33,14 @@ def small_world(name: str = 'hill', frames: int = 1) -> World:
             for _ in range(frames)
         ),
     )
+
+
+@cache
+def star_model(decoder: str = 'vae') -> StarModel:
+    """Return the smallest model, with random weights."""
+    # On so small a model a second thread costs more than it helps.
+    torch.set_num_threads(1)
+    return random_model(preset_named('star-tiny'), decoder=decoder)
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,14 @@ KINDS = {
     'warp-chunks': Kind(
         lambda: WarpSession(small_world(frames=5), 20, 30, first_chunk_frames=3, chunk_frames=2),
         lambda: WarpSession(small_world('valley'), 20, 30, first_chunk_frames=3, chunk_frames=2),
+    ),
+    'star': Kind(
+        lambda: StarSession(small_world(), star_model(), 32, 48),
+        lambda: StarSession(small_world('valley'), star_model(), 32, 48),
+    ),
+    'star-taehv-video': Kind(
+        lambda: StarSession(small_world(frames=12), star_model('taehv'), 32, 48),
+        lambda: StarSession(small_world('valley', 12), star_model('taehv'), 32, 48),
     ),
     'fake': Kind(lambda: FakeSession(), lambda: FakeSession(name='other')),
     'fake-singles': Kind(

@@ -117,7 +117,10 @@ class SimNode(Node):
     # Set-up.
 
     def _opener(self, world: str) -> Callable[[], Any]:
-        return partial(open_session, self._values['session'], world, self._values['resolution'])
+        values = self._values
+        return partial(
+            open_session, values['session'], world, values['resolution'], preset=values['preset']
+        )
 
     def _report_loaded(self, error: BaseException | None, began_s: float) -> None:
         info = self.simulator.info

@@ -71,7 +71,9 @@ _LIMITS = MotionConfig()
 PARAMETERS = (
     _Declared('world', 'worlds/motorcycle.world', 'Folder of the world to play, or its name in '
               'one of the folders of INSPATIO_WORLDS'),
-    _Declared('session', 'warp', 'What makes the pictures', choices=('warp', 'fake')),
+    _Declared('session', 'warp', 'What makes the pictures', choices=('warp', 'star', 'fake')),
+    _Declared('preset', 'star-1.3b', 'Which model a star session plays; star-tiny and star-small '
+              'are untrained'),
     _Declared('resolution', '480x832', 'Rows x columns of the pictures, or native'),
     _Declared('seed', 0, 'Seed of all randomness', span=(0, 2**31 - 1)),
     _Declared('start', 'playing', 'What to do when the world is there',

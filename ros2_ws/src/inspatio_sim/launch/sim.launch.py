@@ -16,7 +16,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
     """Return the nodes; an argument that was not given leaves the parameters file alone."""
     given = {
         name: value
-        for name in ('world', 'session', 'resolution')
+        for name in ('world', 'session', 'preset', 'resolution')
         if (value := LaunchConfiguration(name).perform(context))
     }
     sim_time = LaunchConfiguration('use_sim_time').perform(context)
@@ -56,8 +56,13 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument(
             'session',
             default_value='',
-            choices=['', 'warp', 'fake'],
+            choices=['', 'warp', 'star', 'fake'],
             description=f'What makes the pictures ({AS_FILE})',
+        ),
+        DeclareLaunchArgument(
+            'preset',
+            default_value='',
+            description=f'Model of a star session ({AS_FILE})',
         ),
         DeclareLaunchArgument(
             'resolution',

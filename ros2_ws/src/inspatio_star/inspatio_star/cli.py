@@ -121,7 +121,8 @@ def _add_render(parser: argparse.ArgumentParser) -> None:
         metavar='POSES.tum',
         help='lines of t tx ty tz qx qy qz qw: camera to world, optical axes',
     )
-    parser.add_argument('--session', default='warp', help='warp (default) or fake')
+    parser.add_argument('--session', default='warp', help='warp (default), star or fake')
+    parser.add_argument('--preset', default='star-1.3b', help='model of a star session')
     parser.add_argument('--resolution', default='native', help='native (default) or HxW')
     parser.add_argument(
         '--intrinsics', metavar='fx,fy,cx,cy', help='of the rendered pictures; default: the world'
@@ -289,7 +290,9 @@ def _run_render(arguments: argparse.Namespace) -> int:
         raise InspatioError(f'seed: wanted a non-negative integer, got {arguments.seed}')
     path = _camera_path(arguments.path)
     K = None if arguments.intrinsics is None else _intrinsics(arguments.intrinsics)
-    session = open_session(arguments.session, arguments.world, arguments.resolution, K)
+    session = open_session(
+        arguments.session, arguments.world, arguments.resolution, K, arguments.preset
+    )
     # The bar goes to stderr, so that stdout holds the summary alone.
     columns = (
         TextColumn('{task.description}'),

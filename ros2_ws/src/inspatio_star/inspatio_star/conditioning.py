@@ -14,7 +14,9 @@ CELL = 8
 GROUP = 4
 
 
-def latents_from_masks(known_THW: NDArray[np.bool_]) -> NDArray[np.float32]:
+def latents_from_masks(
+    known_THW: NDArray[np.bool_], continued: bool = False
+) -> NDArray[np.float32]:
     """
     Resize masks to the latent grid and pack frames into channels.
 
@@ -24,7 +26,10 @@ def latents_from_masks(known_THW: NDArray[np.bool_]) -> NDArray[np.float32]:
 
     :param known_THW: (T, H, W) bool; H and W multiples of 8; frames that do not fill a group of
         four after the first frame are dropped.
-    :returns: ((T + 3) // 4, 4, H / 8, W / 8) float32 in [-1, 1], +1 known, -1 hole.
+    :param continued: whether frames of the same clip came before; the first frame is then one
+        of a group of four like all others.
+    :returns: ((T + 3) // 4, or T // 4 if continued, 4, H / 8, W / 8) float32 in [-1, 1], +1
+        known, -1 hole.
     :raises ValueError: if shape or dtype differ from the above.
 
     Source: INSPATIO-WORLD (arXiv 2604.07209), public code.
@@ -37,7 +42,8 @@ def latents_from_masks(known_THW: NDArray[np.bool_]) -> NDArray[np.float32]:
     low, high = CELL // 2 - 1, CELL // 2
     rows = signed[:, low::CELL] + signed[:, high::CELL]
     cells = (rows[:, :, low::CELL] + rows[:, :, high::CELL]) / np.float32(4)
-    frames = np.concatenate((np.repeat(cells[:1], GROUP - 1, axis=0), cells))
+    again = np.repeat(cells[:1], 0 if continued else GROUP - 1, axis=0)
+    frames = np.concatenate((again, cells))
     latents = len(frames) // GROUP
     return frames[:latents * GROUP].reshape(latents, GROUP, *cells.shape[1:])
 

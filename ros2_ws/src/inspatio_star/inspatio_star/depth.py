@@ -99,7 +99,7 @@ def _coarser(level: _Level) -> _Level:
     far = known / np.maximum(level.inverse, FARTHEST) ** FAR_POWER
     total = _halved(far)
     inverse = _halved(far * level.inverse) / np.maximum(total, np.float32(1e-30))
-    return _Level(inverse, total > 0.0, _halved(level.rgb))
+    return _Level(inverse.astype(np.float32), total > 0.0, _halved(level.rgb))
 
 
 def _fill(level: _Level, coarse: _Level) -> None:

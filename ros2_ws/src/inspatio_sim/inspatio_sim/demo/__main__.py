@@ -124,7 +124,7 @@ def _record(options: argparse.Namespace, spool: Path, console: Console) -> dict[
             '--ros-args',
             *(
                 part
-                for name in ('world', 'session', 'resolution')
+                for name in ('world', 'session', 'preset', 'resolution')
                 for part in ('-p', f'{name}:={getattr(options, name)}')
             ),
             *('-p', 'enable_stamped_cmd_vel:=true'),
@@ -188,6 +188,7 @@ def main(args: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='inspatio_sim.demo', description=__doc__.splitlines()[1])
     parser.add_argument('--world', default='worlds/motorcycle.world')
     parser.add_argument('--session', default='warp')
+    parser.add_argument('--preset', default='star-1.3b', help='model of a star session')
     parser.add_argument('--resolution', default='480x832')
     parser.add_argument('--duration-s', type=float, default=21.0)
     parser.add_argument('--ready-timeout-s', type=float, default=120.0)

@@ -1,0 +1,370 @@
+"""
+A session in which STAR imagines what the reference does not show.
+
+Chunk by chunk: warp, condition, sample, decode, depth.  What it remembers between two chunks is
+the last chunk's latents and what the codec carries; nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+from torch import Tensor
+
+from inspatio_star.checkpoint import place, read_state, require_weights_file
+from inspatio_star.checkpoint_codec import (
+    taehv_state_from_reference,
+    vae_state_from_reference,
+)
+from inspatio_star.checkpoint_dit import dit_state_from_reference
+from inspatio_star.codec.stream import DecoderState, EncoderState
+from inspatio_star.codec.taehv import TAEHV, TAEHVDecoder
+from inspatio_star.codec.wan_vae import WanDecoder, WanEncoder, WanVAE
+from inspatio_star.conditioning import latents_from_masks
+from inspatio_star.contract import CameraPath, Chunk, SessionState, WorldInfo
+from inspatio_star.depth import complete_depth
+from inspatio_star.errors import SessionError
+from inspatio_star.presets import Preset
+from inspatio_star.progress import Progress
+from inspatio_star.star.config import SamplerConfig
+from inspatio_star.star.dit import Dit
+from inspatio_star.star.sampler import Sampler, chunk_noise
+from inspatio_star.text import TextEncoder, cached_rows, fingerprint
+from inspatio_star.warp import FloatRender, Rule, View, Warper, float_from_rgb_u8
+from inspatio_star.weights import default_folder, files_of, path_of, sha256_of
+from inspatio_star.world import World, world_at
+
+# What keeps the names of saved tensors apart.
+LAST, ENCODER, DECODER = 'last', 'encoder/', 'decoder/'
+
+
+@dataclass(frozen=True)
+class StarModel:
+    """
+    All networks of a generator, on one device and of one dtype.
+
+    :param dit: the transformer.
+    :param sampler: its schedule.
+    :param encoder: pictures to latents.
+    :param decoder: latents to pictures: the VAE's, or TAEHV's, which is faster and not the same.
+    """
+
+    dit: Dit
+    sampler: SamplerConfig
+    encoder: WanEncoder
+    decoder: WanDecoder | TAEHVDecoder
+
+
+def random_model(
+    preset: Preset, seed: int = 0, decoder: str = 'vae', device: torch.device | str = 'cpu',
+    dtype: torch.dtype = torch.float32,
+) -> StarModel:
+    """
+    Make a model that nobody has trained: its pictures are noise, its shapes and times are real.
+
+    :param preset: sizes.
+    :param seed: of the weights.
+    :param decoder: ``vae`` or ``taehv``.
+    :raises ValueError: if the decoder is another.
+    """
+    _require_decoder(decoder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        vae = WanVAE(preset.vae)
+        dit = Dit(preset.dit).requires_grad_(False)
+        chosen = vae.decoder if decoder == 'vae' else TAEHV(preset.taehv).decoder
+    for part in (dit, vae.encoder, chosen):
+        part.to(device, dtype).eval()
+    return StarModel(dit, preset.sampler, vae.encoder, chosen)
+
+
+def load_model(
+    preset: Preset, folder: Path, decoder: str = 'vae', device: torch.device | str = 'cpu',
+    dtype: torch.dtype = torch.float32,
+) -> StarModel:
+    """
+    Load a model from the public files of its weights, each tensor accounted for.
+
+    :param preset: sizes, and which files.
+    :param folder: where they are.
+    :param decoder: ``vae`` or ``taehv``.
+    :raises CheckpointError: if a file is missing, damaged, or not of this preset.
+    :raises ValueError: if the decoder is another.
+    """
+    _require_decoder(decoder)
+    paths = {file.part: path_of(file, folder) for file in files_of(preset)}
+    with torch.device('meta'):
+        dit, vae, taehv = Dit(preset.dit), WanVAE(preset.vae), TAEHV(preset.taehv)
+    options: Any = {'device': device, 'dtype': dtype}
+    state = dit_state_from_reference(read_state(paths['dit']), preset.dit)
+    place(dit, state, str(paths['dit']), **options)
+    state = vae_state_from_reference(read_state(paths['vae']), vae)
+    place(vae, state, str(paths['vae']), **options)
+    if decoder == 'vae':
+        return StarModel(dit, preset.sampler, vae.encoder, vae.decoder)
+    state = taehv_state_from_reference(read_state(paths['taehv']), taehv)
+    place(taehv, state, str(paths['taehv']), **options)
+    return StarModel(dit, preset.sampler, vae.encoder, taehv.decoder)
+
+
+def prompt_rows(prompt: str, preset: Preset) -> Tensor | None:
+    """
+    Return the rows (L, text_dim) of a prompt, kept on disk once made; None for the empty prompt.
+
+    :raises CheckpointError: if the text encoder or its tokenizer is missing or damaged.
+    """
+    if not prompt:
+        return None
+    folder = default_folder()
+    paths = {file.part: path_of(file, folder) for file in files_of(preset, ('text', 'tokenizer'))}
+    for path in paths.values():
+        require_weights_file(path)
+    return cached_rows(
+        prompt,
+        preset.text,
+        folder / 'prompts',
+        f'{fingerprint(paths["text"])} {sha256_of(paths["tokenizer"])}',
+        lambda: TextEncoder.load(preset.text, paths['text'], paths['tokenizer']),
+    )
+
+
+def _require_decoder(decoder: str) -> None:
+    if decoder not in ('vae', 'taehv'):
+        raise ValueError(f"decoder: wanted 'vae' or 'taehv', got {decoder!r}")
+
+
+class StarSession:
+    """
+    A :class:`~inspatio_star.session.Session` whose pictures a model makes.
+
+    Frame t is conditioned on source frame min(t, last).  Where the reference has seen the surface
+    the depth is the constraint's; elsewhere it is completed from the generated picture.
+
+    :param world: what to move in.
+    :param model: what imagines.
+    :param height: rows of the pictures, a multiple of 16; None, with ``width``, for the world's.
+    :param width: columns of the pictures, likewise.
+    :param text: (L, text_dim) rows of the text encoder; None for the empty prompt's zeros.
+    :param rule: of the splat, see :class:`~inspatio_star.warp.Warper`.
+    :raises ValueError: if sizes do not fit.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        model: StarModel,
+        height: int | None = None,
+        width: int | None = None,
+        text: Tensor | None = None,
+        rule: Rule = 'v1.5',
+    ) -> None:
+        """Scale the world, prepare prompt and timesteps."""
+        if (height is None) != (width is None):
+            raise ValueError(f'size: wanted both height and width or none, got {height}x{width}')
+        if height is not None and width is not None:
+            world = world_at(world, height, width)
+        first, config = world.frames[0], model.dit.config
+        vae = model.encoder.config
+        side = vae.spatial_factor * config.patch
+        if world.height % side or world.width % side:
+            raise ValueError(
+                f'size: wanted multiples of {side}, got {world.height}x{world.width}'
+            )
+        self._info = WorldInfo(
+            world=world.name,
+            session='star',
+            height=world.height,
+            width=world.width,
+            K=first.K,
+            T_world_camera=first.T_world_camera,
+            first_chunk_frames=1 + vae.temporal_factor * (config.chunk_frames - 1),
+            chunk_frames=vae.temporal_factor * config.chunk_frames,
+            prompt=world.prompt,
+            licence=world.licence,
+            source=world.source,
+        )
+        self._progress = Progress(self._info)
+        self._frames = world.frames
+        self._model = model
+        weight = model.dit.patch.weight
+        self._device, self._dtype = weight.device, weight.dtype
+        self._warper = Warper(world.height, world.width, first.K, rule)
+        self._warper.warm_up()
+        self._views: dict[int, View] = {}
+        known = np.concatenate([f.depth_m[np.isfinite(f.depth_m)] for f in world.frames])
+        self._unseen_m = float(np.median(known)) if known.size else 1.0
+        self._latent_hw = (world.height // vae.spatial_factor, world.width // vae.spatial_factor)
+        self._sampler = Sampler(model.dit, model.sampler, *self._latent_hw)
+        stream = self._sampler.stream
+        rows = torch.zeros(1, config.text_dim) if text is None else text
+        self._prompt = stream.prompt(rows[None].to(self._device, self._dtype))
+        self._cache = stream.new_cache()
+        self._last: Tensor | None = None
+        self._encoder, self._decoder = EncoderState(), DecoderState()
+
+    @property
+    def info(self) -> WorldInfo:
+        """What the pictures will be like."""
+        return self._info
+
+    @property
+    def carry_nbytes(self) -> int:
+        """What the codec carries from chunk to chunk, bytes: most of a saved state."""
+        return self._encoder.nbytes + self._decoder.nbytes
+
+    def reset(self, seed: int = 0) -> None:
+        """Forget every chunk; noise follows from the seed."""
+        self._progress.reset(seed)
+        self._last, self._encoder, self._decoder = None, EncoderState(), DecoderState()
+
+    @torch.inference_mode()
+    def step(self, path: CameraPath) -> Chunk:
+        """Imagine the next chunk; see :meth:`~inspatio_star.session.Session.step`."""
+        self._progress.require_next(path)
+        progress, model, stage_ms = self._progress, self._model, dict[str, float]()
+        # Branches: an error on the way leaves the session as it was.
+        encoder, decoder = self._encoder.branch(), self._decoder.branch()
+
+        with _timed(stage_ms, 'warp'):
+            frames = [min(progress.frame + k, len(self._frames) - 1) for k in range(len(path))]
+            renders = [
+                self._warper.render_float([self._view(frame)], T)
+                for frame, T in zip(frames, path.T_world_camera, strict=True)
+            ]
+            known = np.stack([render.known for render in renders])
+        with _timed(stage_ms, 'encode'):
+            reference, condition = self._conditions(frames, renders, known, encoder)
+        with _timed(stage_ms, 'sample'):
+            noise = chunk_noise(
+                progress.seed, progress.chunk, reference.shape, self._device, self._dtype
+            )
+            last = self._sampler.chunk(
+                self._cache, self._prompt, noise, reference, self._last, condition
+            )
+        with _timed(stage_ms, 'decode'):
+            video = model.decoder.decode(last.transpose(1, 2), decoder)[0]
+            rgb = _bytes_from_video(video)
+        with _timed(stage_ms, 'depth'):
+            depth_m = np.stack([
+                complete_depth(render.depth_m, picture, self._unseen_m)
+                for render, picture in zip(renders, rgb, strict=True)
+            ])
+
+        self._last, self._encoder, self._decoder = last, encoder, decoder
+        index = progress.chunk
+        progress.advance()
+        return Chunk(index, path, rgb, depth_m, known, self._info.K, stage_ms)
+
+    def save(self) -> SessionState:
+        """Return the last latents and what the codec carries."""
+        arrays: dict[str, NDArray[np.generic]] = {}
+        if self._last is not None:
+            arrays[LAST] = _array(self._last)
+        for prefix, state in ((ENCODER, self._encoder), (DECODER, self._decoder)):
+            for name, tensor in state.tensors.items():
+                arrays[prefix + name] = _array(tensor)
+        return self._progress.saved(arrays)
+
+    def restore(self, state: SessionState) -> None:
+        """Go on from a saved state; see :meth:`~inspatio_star.session.Session.restore`."""
+        self._progress.require_fit(state)
+        model, begun = self._model, state.chunk > 0
+        wanted = {LAST} | {
+            prefix + name
+            for prefix, codec in ((ENCODER, model.encoder), (DECODER, model.decoder))
+            for name in codec.looking_back
+        }
+        if set(state.arrays) != (wanted if begun else set()):
+            odd = sorted(set(state.arrays) ^ (wanted if begun else set()))
+            raise SessionError(
+                f'state: wanted {len(wanted) if begun else 0} arrays after {state.chunk} chunks, '
+                f'got {len(state.arrays)}; the first odd one is {odd[0]!r}'
+            )
+        config = model.dit.config
+        shape = (1, config.chunk_frames, config.latent_channels, *self._latent_hw)
+        tensors = {name: self._tensor(array, name) for name, array in state.arrays.items()}
+        if begun and tensors[LAST].shape != shape:
+            raise SessionError(
+                f'state: wanted last latents {shape}, got {tuple(tensors[LAST].shape)}'
+            )
+        self._progress.restore(state)
+        self._last = tensors.get(LAST)
+        self._encoder = EncoderState(_under(tensors, ENCODER))
+        self._decoder = DecoderState(_under(tensors, DECODER))
+
+    def close(self) -> None:
+        """Give back the model and all that is carried; a second call does nothing."""
+        if not self._progress.closed:
+            self._progress.closed = True
+            self._last, self._encoder, self._decoder = None, EncoderState(), DecoderState()
+            self._views.clear()
+            del self._model, self._sampler, self._cache, self._prompt, self._warper
+
+    def _view(self, index: int) -> View:
+        """Return a source frame; of a video only the newest ones are kept."""
+        if index not in self._views:
+            frame = self._frames[index]
+            self._views = {k: view for k, view in self._views.items() if k >= index - 1}
+            self._views[index] = View(frame.rgb, frame.depth_m, frame.K, frame.T_world_camera)
+        return self._views[index]
+
+    def _conditions(
+        self, frames: list[int], renders: list[FloatRender], known: NDArray[np.bool_],
+        encoder: EncoderState,
+    ) -> tuple[Tensor, Tensor]:
+        """
+        Encode source and render in lockstep, and put the masks before the render's latents.
+
+        :returns: reference (1, F, c, h, w) and condition (1, F, mask + c, h, w).
+        """
+        source = np.stack([float_from_rgb_u8(self._frames[frame].rgb) for frame in frames])
+        render = np.stack([render.rgb for render in renders])
+        video_2THW3 = torch.from_numpy(np.stack([source, render]))
+        video = video_2THW3.permute(0, 4, 1, 2, 3).to(self._device, self._dtype)
+        latents = self._model.encoder.encode(video, encoder).transpose(1, 2)
+        masks = torch.from_numpy(latents_from_masks(known, continued=self._progress.chunk > 0))
+        masks = masks[None].to(self._device, self._dtype)
+        return latents[:1], torch.cat([masks, latents[1:]], 2)
+
+    def _tensor(self, array: NDArray[np.generic], name: str) -> Tensor:
+        """Return a saved array as it was; bfloat16 travels as int16, which numpy knows."""
+        tensor = torch.from_numpy(np.array(array))
+        wanted = torch.int16 if self._dtype == torch.bfloat16 else self._dtype
+        if tensor.dtype != wanted:
+            raise SessionError(f'state: wanted {name} as {wanted}, got {tensor.dtype}')
+        return tensor.view(self._dtype).to(self._device)
+
+
+@contextmanager
+def _timed(stage_ms: dict[str, float], stage: str) -> Iterator[None]:
+    """Note the wall time of a stage, milliseconds."""
+    started_ns = time.perf_counter_ns()
+    yield
+    stage_ms[stage] = (time.perf_counter_ns() - started_ns) / 1e6
+
+
+def _bytes_from_video(video_3THW: Tensor) -> NDArray[np.uint8]:
+    """Return (T, H, W, 3) bytes of a video in about [-1, 1], truncated as the public code does."""
+    unit = video_3THW.permute(1, 2, 3, 0).clamp(-1, 1).float() * 0.5 + 0.5
+    return np.ascontiguousarray((unit * 255).to(torch.uint8).cpu().numpy())
+
+
+def _array(tensor: Tensor) -> NDArray[np.generic]:
+    """Return a copy of a tensor, to the bit; bfloat16 travels as int16, which numpy knows."""
+    plain = tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor
+    return np.array(plain.cpu().numpy())
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors of a stream by the names that it knows."""
+    names = [name for name in tensors if name.startswith(prefix)]
+    return {name.removeprefix(prefix): tensors[name] for name in names}
+
