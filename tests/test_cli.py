@@ -212,7 +212,7 @@ def test_render_refusals(capsys: pytest.CaptureFixture[str]) -> None:
     argv = ['render', '--world', 'room.world', '--path', 'poses.tum', '--out', 'out']
     for more, said in (
         (['--resolution', 'huge'], 'wanted native or HxW'),
-        (['--session', 'dream'], 'wanted warp or fake'),
+        (['--session', 'dream'], 'wanted one of warp, star, fake'),
         (['--seed', '-1'], 'seed: wanted'),
         (['--fps', '0'], 'fps: wanted'),
         (['--intrinsics', '1,2,3'], 'wanted fx,fy,cx,cy'),

@@ -160,7 +160,7 @@ def test_open_session(tmp_path: object) -> None:
 
 
 def test_open_session_refuses() -> None:
-    with pytest.raises(SessionError, match='wanted warp or fake, got'):
+    with pytest.raises(SessionError, match='wanted one of warp, star, fake, got'):
         open_session('dream', None)
     with pytest.raises(SessionError, match='wanted a world'):
         open_session('warp', None)

@@ -318,6 +318,11 @@ def main(args: list[str] | None = None) -> int:
     except (InspatioError, ValueError, rclpy.exceptions.ParameterException) as error:
         print(f'inspatio_sim: {error}', file=sys.stderr)
         return 2
+    except RuntimeError:
+        # An interrupt takes rcl away under whatever the node is doing, be it still being made.
+        if rclpy.ok():
+            raise
+        return 0
     finally:
         # The node is ending already: a second interrupt has nothing to add.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -37,7 +37,7 @@ def open_session(
 
         return FakeSession(*size, K=K) if size else FakeSession(K=K)
     if kind not in KINDS:
-        raise SessionError(f'session: wanted {" or ".join(KINDS)}, got {kind!r}')
+        raise SessionError(f'session: wanted one of {", ".join(KINDS)}, got {kind!r}')
     if world is None:
         raise SessionError(f'{kind} session: wanted a world, got none')
     height, width = size or (None, None)
