@@ -28,8 +28,8 @@ from std_msgs.msg import Header
 import tf_transformations
 
 from inspatio_star.contract import F64, Pose, TwistCommand
+from inspatio_star.motion import NS
 
-NS = 1_000_000_000
 _BRIDGE = CvBridge()
 _POINT = np.dtype([('x', '<f4'), ('y', '<f4'), ('z', '<f4'), ('rgb', '<u4')])
 

@@ -10,8 +10,6 @@ import numpy as np
 
 from inspatio_sim.simulator import Frame, Simulator, State
 
-NS = 1_000_000_000
-
 
 class Health:
     """

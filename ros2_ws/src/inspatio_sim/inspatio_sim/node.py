@@ -50,10 +50,10 @@ from inspatio_star.frames import (
     rigid_from_rotation,
     rigid_from_xyz_rpy,
 )
+from inspatio_star.motion import NS
 from inspatio_star.sessions import open_session
 from inspatio_star.world import size_from_text
 
-NS = 1_000_000_000
 CLOCK_HZ = 100.0
 THROTTLE_S = 1.0
 PLAN_POSES = 100

@@ -18,7 +18,7 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 import tf2_ros
 
 from inspatio_sim.convert import array_from_image_msg, ns_from_time
-from inspatio_sim.demo.recorder import TOPICS, Record, read_spool
+from inspatio_sim.demo.recorder import TOPICS, read_spool
 from inspatio_star.contract import F64
 from inspatio_star.eval.metrics import psnr_db
 from inspatio_star.frames import exp_se3
@@ -306,5 +306,3 @@ def write_bag(spool: Path, out: Path) -> None:
         for record in read_spool(spool):
             writer.write(connections[record.topic], record.received_ns, record.data)
 
-
-__all__ = ['Drive', 'Record', 'draw', 'integrate', 'measure', 'read_drive', 'write_bag']
