@@ -61,6 +61,7 @@ def start(start, red_world):
 def test_square_is_driven_and_ends_where_it_began(start, probe, run):
     odom = probe.hear(Odometry, 'odom')
     start()
+    probe.wait(lambda: odom, 'odometry')
     with run('01_drive_a_square.py', '--side-m', '0.15') as process:
         printed, _ = process.communicate(timeout=60)
     assert process.returncode == 0, printed
@@ -83,6 +84,7 @@ def test_square_driver_says_that_nobody_speaks(run):
 def test_policy_turns_towards_red_and_ends_on_an_interrupt(start, probe, run):
     odom = probe.hear(Odometry, 'odom')
     start()
+    probe.wait(lambda: odom, 'odometry')
     # The middle of the patch, column 11, is 12.5 of 40 pixels to the left of the optical axis.
     bearing = np.arctan2(12.5, 40.0)
 
@@ -91,7 +93,7 @@ def test_policy_turns_towards_red_and_ends_on_an_interrupt(start, probe, run):
         return Rotation.from_quat([q.x, q.y, q.z, q.w]).as_euler('xyz')[2]
 
     with run('02_policy_from_topics.py') as process:
-        probe.wait(lambda: odom and abs(yaw() - bearing) < 0.03, 'a turn to the patch')
+        probe.wait(lambda: abs(yaw() - bearing) < 0.03, 'a turn to the patch')
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
         printed, _ = process.communicate(timeout=20)
