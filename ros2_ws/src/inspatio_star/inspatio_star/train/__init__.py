@@ -1,0 +1,1 @@
+"""Training: clips, and what learns from them.  Nobody imports it."""
