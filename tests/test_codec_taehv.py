@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 import json
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from inspatio_star.codec.taehv import TAEHV, TAEHVConfig
 from inspatio_star.errors import CheckpointError
 from inspatio_star.parity import BAR
 
+pytestmark = pytest.mark.usefixtures('one_thread')
 GOLDEN = Path(__file__).parent / 'golden'
 PUBLIC_KEYS = json.loads((GOLDEN / 'full_size_keys.json').read_text())['taehv']['keys']
 CHECKS = {'taehv': parity_taehv.check, 'taehv_full_formula': parity_taehv.check_full_formula}
@@ -27,15 +27,6 @@ OUTPUTS = {'encode.latent', 'decode.raw_untrimmed', 'decode.video01'}
 SMALL = TAEHVConfig(encoder_width=8, decoder_widths=(32, 16, 8, 8))
 TWICE = 'decoder.7.conv.weight'  # of the file, twice as large as needed
 SPLITS = st.lists(st.integers(1, 4), min_size=1, max_size=4)
-
-
-@pytest.fixture(scope='module', autouse=True)
-def _one_thread() -> Iterator[None]:
-    # So small are these pictures that threads wait for each other most of the time.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope='module')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 import json
 from pathlib import Path
@@ -22,19 +21,11 @@ from inspatio_star.codec.wan_vae import DecodeRule, TimeDoubler, WanVAE, WanVAEC
 from inspatio_star.errors import CheckpointError
 from inspatio_star.parity import BAR
 
+pytestmark = pytest.mark.usefixtures('one_thread')
 GOLDEN = Path(__file__).parent / 'golden'
 PUBLIC_KEYS = json.loads((GOLDEN / 'full_size_keys.json').read_text())['vae']['keys']
 INPUTS = {'in.video', 'in.latent'}
 SPLITS = st.lists(st.integers(1, 4), min_size=1, max_size=4)
-
-
-@pytest.fixture(scope='module', autouse=True)
-def _one_thread() -> Iterator[None]:
-    # So small are these pictures that threads wait for each other most of the time.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope='module')

@@ -19,16 +19,8 @@ from inspatio_star.presets import PublicFile, preset_named
 from inspatio_star.sessions import open_session
 from inspatio_star.world import Frame, World, intrinsics_matrix, save
 
+pytestmark = pytest.mark.usefixtures('one_thread')
 TINY = preset_named('star-tiny')
-
-
-@pytest.fixture(autouse=True, scope='module')
-def _one_thread():
-    # So small are these pictures that threads wait for each other most of the time.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
