@@ -5,6 +5,7 @@ from __future__ import annotations
 from io import StringIO
 import json
 from pathlib import Path
+import re
 import shutil
 
 import numpy as np
@@ -87,6 +88,28 @@ def test_damaged_folders_get_one_clear_error(copied: Path) -> None:
     (copied / 'constraint.safetensors').unlink()
     with pytest.raises(ValueError, match=r'one or more of constraint\.safetensors.*, got none'):
         run(copied)
+
+
+@pytest.mark.golden
+def test_every_tensor_of_the_full_size_is_placed_and_an_odd_one_breaks_the_bar(
+    tmp_path: Path,
+) -> None:
+    shutil.copy(GOLDEN / 'full_size_keys.json', tmp_path)
+    differences, text = run(tmp_path)
+    assert differences == {'full_size_keys': 0.0} and not parity.broken(differences)
+    for name, count in (('dit', 825), ('vae', 194), ('umt5', 242)):
+        assert re.search(rf'{name} .* yes .*all {count} tensors placed', text)
+    listed = json.loads((tmp_path / 'full_size_keys.json').read_text())
+    del listed['vae']['keys']['conv2.bias']
+    listed['dit']['keys']['blocks.30.norm3.bias'] = [1536]
+    listed['codebook'] = {'keys': {}}
+    (tmp_path / 'full_size_keys.json').write_text(json.dumps(listed))
+    differences, text = run(tmp_path)
+    assert parity.broken(differences) and json.loads(text.splitlines()[-1]) == {
+        'full_size_keys': None}
+    for line in ('dit .* no .*surplus', 'vae .* no .*conv2', 'umt5 .* yes ',
+                 'codebook .*not implemented'):
+        assert re.search(line, text), line
 
 
 @pytest.mark.golden

@@ -20,6 +20,7 @@ from inspatio_star import (
     conditioning,
     depth_codec,
     parity_dit,
+    parity_keys,
     parity_scheduler,
     parity_t5,
     parity_taehv,
@@ -37,7 +38,7 @@ def run(golden_dir: str | Path, console: Console | None = None) -> dict[str, flo
     """
     Compare all golden files of a folder, print a table, and last one line of JSON.
 
-    :param golden_dir: folder of `<name>.safetensors` with their companions.
+    :param golden_dir: folder of `<name>.safetensors` with their companions, and of lists.
     :param console: where to print; None for standard output.
     :returns: the largest difference of each file that we cover; `broken` judges it.
     :raises ValueError: if the folder holds no file that we cover, or one is damaged.
@@ -47,13 +48,15 @@ def run(golden_dir: str | Path, console: Console | None = None) -> dict[str, flo
     console = console or Console()
     stems = {path.stem for path in golden_dir.glob('*')
              if path.suffix in ('.json', '.safetensors')}
-    if not any((golden_dir / f'{stem}.safetensors').is_file() for stem in CHECKS):
+    files = {stem: golden_dir / f'{stem}{".json" if stem in LISTS else ".safetensors"}'
+             for stem in CHECKS}
+    if not any(path.is_file() for path in files.values()):
         raise ValueError(f'{golden_dir}: wanted a folder with one or more of '
-                         f'{", ".join(f"{stem}.safetensors" for stem in CHECKS)}, got none')
+                         f'{", ".join(path.name for path in files.values())}, got none')
     table = Table(Column('vector', no_wrap=True), 'path', 'max |diff|', f'< {BAR:g}', 'note')
     differences = {}
     for stem in sorted(stems & CHECKS.keys()):
-        comparisons = _comparisons(golden_dir / f'{stem}.safetensors')
+        comparisons = _comparisons(files[stem])
         differences[stem] = max(c.difference for c in comparisons if c.difference is not None)
         table.add_row(f'[bold]{stem}', '', f'{differences[stem]:.1e}', _verdict(differences[stem]))
         for vector, code, difference, note in comparisons:
@@ -77,7 +80,8 @@ def broken(differences: dict[str, float]) -> bool:
 
 def _comparisons(path: Path) -> list[Comparison]:
     try:
-        return list(CHECKS[path.stem](load_file(path), path.parent))
+        vectors = {} if path.stem in LISTS else load_file(path)
+        return list(CHECKS[path.stem](vectors, path.parent))
     except SafetensorError as error:
         raise ValueError(f'{path}: wanted a safetensors file, got {error}') from error
     except KeyError as error:
@@ -108,7 +112,9 @@ CHECKS: dict[str, Check] = {
     'vae': parity_vae.check,
     'taehv': parity_taehv.check,
     'taehv_full_formula': parity_taehv.check_full_formula,
+    'full_size_keys': parity_keys.check,
 }
+LISTS = {'full_size_keys'}  # JSON alone, without vectors
 
 CONSTRAINT_INPUTS = {
     'mask.T9.in', 'mask.T12.in', 'mask.T21.in', 'mask15.in_u8', 'traj.short_in',

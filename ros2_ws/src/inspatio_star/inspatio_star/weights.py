@@ -6,7 +6,7 @@ Each is kept under its own name in one folder. Of one that was converted, the co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 import hashlib
 import os
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import NamedTuple, TypeAlias
 from rich.console import Console
 from rich.table import Column, Table
 import torch
+from torch import Tensor
 
 from inspatio_star.checkpoint import metadata_of, place, read_state, shapes_of, write_state
 from inspatio_star.checkpoint_codec import taehv_state_from_reference, vae_state_from_reference
@@ -208,6 +209,19 @@ def fits(preset: Preset, part: str, path: Path) -> str:
     if part == 'tokenizer':
         return f'{load_tokenizer(path, preset.text).get_vocab_size()} tokens'
     shapes = shapes_of(path)
+    require_fit(preset, part, shapes, str(path))
+    return f'all {len(shapes)} tensors placed'
+
+
+def require_fit(preset: Preset, part: str, shapes: Mapping[str, Tensor], what: str) -> None:
+    """
+    Fill a part of a model on the meta device.
+
+    :param part: one of PARTS that has weights.
+    :param shapes: on the meta device, by public name.
+    :param what: whose they are, for the message.
+    :raises CheckpointError: if they are not exactly those of the part.
+    """
     model: torch.nn.Module
     with torch.device('meta'):
         if part == 'dit':
@@ -223,8 +237,7 @@ def fits(preset: Preset, part: str, path: Path) -> str:
             assert part == 'text', part
             model = build_encoder(preset.text)
             state = text_state_from_reference(shapes, model)
-    place(model, state, str(path), device='meta')
-    return f'all {len(shapes)} tensors placed'
+    place(model, state, what, device='meta')
 
 
 def convert(
