@@ -1,0 +1,117 @@
+"""Filled holes: what is known stays, the background goes on, and better than by colour alone."""
+
+import cv2
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+from skimage.data import astronaut, coffee
+
+from inspatio_star.eval.metrics import psnr_db
+from inspatio_star.fill import background_log_depth, fill_holes
+from inspatio_star.warp import View, Warper
+
+RED, BLUE = (200, 30, 30), (20, 40, 220)
+
+
+def beside_an_edge():
+    """Return a near red half and a far blue half, with a hole between them."""
+    rgb = np.zeros((40, 60, 3), np.uint8)
+    depth = np.full((40, 60), np.nan, np.float32)
+    rgb[:, :20], depth[:, :20] = RED, 1.0
+    rgb[:, 32:], depth[:, 32:] = BLUE, 5.0
+    return rgb, depth, np.isfinite(depth)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.0, 1.0), st.integers(1, 40), st.integers(1, 40))
+@settings(max_examples=60, deadline=None)
+def test_known_pixels_are_kept_and_the_rest_lies_within_their_range(seed, share, height, width):
+    rng = np.random.default_rng(seed)
+    rgb = rng.integers(60, 190, (height, width, 3), dtype=np.uint8)
+    known = rng.random((height, width)) >= share
+    rgb[~known] = 0
+    depth = np.where(known, rng.uniform(0.01, 500.0, (height, width)), np.nan).astype(np.float32)
+    full = fill_holes(rgb, depth, known)
+    assert full.dtype == np.uint8 and full.shape == rgb.shape and full is not rgb
+    np.testing.assert_array_equal(full[known], rgb[known])
+    if known.any():
+        low, high = rgb[known].min(axis=0), rgb[known].max(axis=0)
+        assert (full >= low).all() and (full <= high).all()
+        background = background_log_depth(depth, known)
+        assert np.exp(background).min() >= depth[known].min() * 0.999
+        assert np.exp(background).max() <= depth[known].max() * 1.001
+    else:
+        assert (full == 0).all()
+    np.testing.assert_array_equal(fill_holes(rgb, depth, known), full)
+
+
+def test_a_disocclusion_shows_the_background():
+    rgb, depth, known = beside_an_edge()
+    hole = fill_holes(rgb, depth, known)[:, 20:32].astype(float)
+    assert np.abs(hole - BLUE).max() < 25, 'blue up to the edge'
+    assert (np.exp(background_log_depth(depth, known))[:, 20:32] > 3.5).all()
+
+
+def test_a_hole_in_one_plane_is_between_its_sides():
+    rgb, depth, known = beside_an_edge()
+    depth[known] = 2.0
+    hole = fill_holes(rgb, depth, known)[20, 20:32, 0].astype(int)
+    assert hole[0] > 150 and hole[-1] < 100 and (np.diff(hole) <= 0).all()
+
+
+def test_what_is_left_of_left_is_right_of_right():
+    rng = np.random.default_rng(3)
+    rgb = rng.random((64, 32, 3)).astype(np.float32)
+    depth = rng.choice([1.0, 4.0], (8, 4)).repeat(8, 0).repeat(8, 1).astype(np.float32)
+    known = (rng.random((16, 8)) < 0.6).repeat(4, 0).repeat(4, 1)
+    full = fill_holes(rgb, depth, known)
+    for axis in (0, 1):
+        turned = fill_holes(*(np.flip(array, axis).copy() for array in (rgb, depth, known)))
+        np.testing.assert_allclose(np.flip(turned, axis), full, atol=1e-5)
+
+
+def test_bytes_and_floats_are_filled_alike():
+    rgb, depth, known = beside_an_edge()
+    as_float = fill_holes(rgb.astype(np.float32), depth, known)
+    assert as_float.dtype == np.float32
+    assert np.abs(as_float - fill_holes(rgb, depth, known)).max() <= 0.51
+
+
+def test_better_than_what_sees_colours_alone():
+    # A photograph on a wall, and another one on a board in front of it; the camera moves right.
+    height, width, shift = 128, 192, {1.0: 24, 4.0: 6}
+    wall = cv2.resize(astronaut(), (width + 24, height), interpolation=cv2.INTER_AREA)
+    board = cv2.resize(255 - coffee(), (60, 80), interpolation=cv2.INTER_AREA)
+    source, truth = wall[:, :width].copy(), wall[:, 6:width + 6].copy()
+    depth = np.full((height, width), 4.0, np.float32)
+    source[24:104, 80:140], depth[24:104, 80:140] = board, 1.0
+    truth[24:104, 80 - shift[1.0]:140 - shift[1.0]] = board
+    K = np.array([[96.0, 0, 95.5], [0, 96.0, 63.5], [0, 0, 1]])
+    T = np.eye(4)
+    T[0, 3] = shift[1.0] / 96.0
+    render = Warper(height, width, K).render([View(source, depth, K, np.eye(4))], T)
+    hole = ~render.known
+    assert psnr_db(render.rgb, truth, render.known) > 25.0 and 0.05 < hole.mean() < 0.2
+    ours = fill_holes(render.rgb, render.depth_m, render.known)
+    telea = cv2.inpaint(render.rgb, hole.astype(np.uint8), 3, cv2.INPAINT_TELEA)
+    assert psnr_db(ours, truth, hole) > psnr_db(telea, truth, hole) + 1.0
+
+
+GREY = np.full((4, 6, 3), 128, np.uint8)
+
+
+@pytest.mark.parametrize('change, words', [
+    ({'rgb': GREY.astype(float)}, 'rgb'),
+    ({'rgb': GREY[..., 0]}, 'rgb'),
+    ({'rgb': GREY[1:]}, 'known'),
+    ({'depth_m': np.ones((4, 6))}, 'float32'),
+    ({'depth_m': np.ones((4, 6, 1), np.float32)}, 'depth_m'),
+    ({'depth_m': np.full((4, 6), np.nan, np.float32)}, 'NaN'),
+    ({'known': np.ones((4, 5), np.bool_)}, 'known'),
+    ({'known': np.ones((4, 6), np.uint8)}, 'known'),
+])
+def test_what_is_no_render_is_refused(change, words):
+    arguments = {'rgb': GREY, 'depth_m': np.ones((4, 6), np.float32),
+                 'known': np.ones((4, 6), np.bool_)} | change
+    with pytest.raises(ValueError, match=words):
+        fill_holes(**arguments)
