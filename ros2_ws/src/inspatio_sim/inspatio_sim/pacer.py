@@ -1,12 +1,14 @@
 """
-When frames are due: the clock of the simulation and the grid of its stamps.
+When frames are due: the clock of the simulation and the stamps of its frames.
 
 Knows neither ROS nor what a frame shows; the time comes from a function that is passed in.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from statistics import median
 from threading import Condition
 
 import numpy as np
@@ -15,6 +17,11 @@ from numpy.typing import NDArray
 NS = 1_000_000_000
 # A clock that is stepped from outside can jump: it is read again at least this often.
 LONGEST_WAIT_S = 0.02
+# How many chunks tell how fast a session is, and how far above their median time is planned with.
+RECENT_CHUNKS = 5
+MOST_OVER_TYPICAL = 1.5
+# How close frames may be shown to one another, in spacings.
+LEAST_OF_SPACING = 0.75
 
 
 class SimClock:
@@ -78,45 +85,101 @@ class SimClock:
 
 class Slots:
     """
-    The stamps that frames can have: a grid of one period, handed out in order.
+    The stamps that frames can have, handed out in order, and when each is to be shown.
 
-    A chunk is planned ahead of its first stamp by all its frames but one, so that it is ready
-    when the chunk before it has played; a single frame is planned when it is due.
+    While the session keeps up, stamps lie on a grid of one period and a frame is shown at its
+    stamp.  A chunk is planned ahead of its first stamp by all its frames but one, so that it is
+    ready when the chunk before it has played; a single frame is planned when it is due.
+
+    Frames of a session that does not keep up are further apart, as far as it needs.  They are
+    shown later than their stamps, evenly, the first one when the chunk will be ready; stamps reach
+    as far ahead of the plan as ever, so that the poses are no bolder a forecast, unless they would
+    have to begin too far back.
 
     :param period_ns: nanoseconds between two frames.
+    :param history_ns: how far back before the plan a stamp can be, nanoseconds.
     """
 
-    def __init__(self, period_ns: int) -> None:
+    def __init__(self, period_ns: int, history_ns: int) -> None:
         if period_ns < 1:
             raise ValueError(f'period_ns: wanted at least 1, got {period_ns}')
         self.period_ns = period_ns
-        self.skipped = 0
+        self._history_ns = history_ns
+        self._missed_ns = 0
         self._next_ns: int | None = None
+        self._last_due_ns: int | None = None
+        self._ns_per_frame: deque[float] = deque(maxlen=RECENT_CHUNKS)
+
+    @property
+    def skipped(self) -> int:
+        """How many slots of one period have had no frame so far."""
+        return self._missed_ns // self.period_ns
+
+    @property
+    def spacing_ns(self) -> int:
+        """Nanoseconds between two frames of the next chunk, at least the period."""
+        if not self._ns_per_frame:
+            return self.period_ns
+        # One chunk that is held up says nothing yet: the median decides whether it keeps up.
+        typical_ns = median(self._ns_per_frame)
+        if typical_ns <= self.period_ns:
+            return self.period_ns
+        return int(min(max(self._ns_per_frame), MOST_OVER_TYPICAL * typical_ns))
 
     def restart(self) -> None:
-        """Forget the grid: the next frame is due at once."""
-        self._next_ns = None
+        """Forget the stamps handed out: the next frame is planned at once."""
+        self._next_ns = self._last_due_ns = None
+
+    def resume(self, now_ns: int) -> None:
+        """Go on after a pause: at once, but behind the stamps handed out before it."""
+        if self._next_ns is not None and self._next_ns <= now_ns:
+            self._next_ns = None
+
+    def learn(self, frames: int, took_ns: int) -> None:
+        """Note how long the session took to make so many frames, in the time of the simulation."""
+        # Less than nothing where the clock was set back meanwhile.
+        self._ns_per_frame.append(max(took_ns, 0) / frames)
+
+    def forget(self) -> None:
+        """Forget how fast the session was: there is another."""
+        self._ns_per_frame.clear()
 
     def plan_at_ns(self, frames: int, now_ns: int) -> int:
         """Return when the next chunk of so many frames is to be planned."""
         if self._next_ns is None:
             self._next_ns = now_ns
-        return self._next_ns - (frames - 1) * self.period_ns
+            return now_ns
+        # The last stamp is ahead by two chunks less two frames, in periods.
+        back_ns = (frames - 1) * (self.spacing_ns - 2 * self.period_ns)
+        return self._next_ns + min(back_ns, self._history_ns)
 
-    def take(self, frames: int, now_ns: int) -> NDArray[np.int64]:
+    def take(self, frames: int, now_ns: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """
         Return the next stamps.
 
-        Slots that have passed by more than a period are left out and counted as skipped.
+        Slots that have passed by more than a period, or that the session is too slow for, are
+        left out and counted as skipped.
 
         :param frames: how many.
         :param now_ns: the time of the simulation, nanoseconds.
-        :returns: (frames,) int64 nanoseconds.
+        :returns: stamps, and when to show the frames: (frames,) int64 nanoseconds each.
         """
         if self._next_ns is None:
             self._next_ns = now_ns
-        missed = max((now_ns - self._next_ns) // self.period_ns, 0)
-        self.skipped += missed
-        first_ns = self._next_ns + missed * self.period_ns
-        self._next_ns = first_ns + frames * self.period_ns
-        return first_ns + self.period_ns * np.arange(frames, dtype=np.int64)
+        period_ns, spacing_ns = self.period_ns, self.spacing_ns
+        count = np.arange(frames, dtype=np.int64)
+        if spacing_ns == period_ns:
+            late_ns = max(now_ns - self._next_ns, 0) // period_ns * period_ns
+        else:
+            late_ns = max(now_ns - self.plan_at_ns(frames, now_ns), 0)
+        first_ns = self._next_ns + late_ns
+        self._missed_ns += late_ns + frames * (spacing_ns - period_ns)
+        self._next_ns = first_ns + frames * spacing_ns
+        stamps_ns = first_ns + spacing_ns * count
+        due_ns = stamps_ns if spacing_ns == period_ns else now_ns + spacing_ns * (frames + count)
+        if self._last_due_ns is not None:
+            # A session that becomes faster is caught up with, but not in a burst.
+            least_ns = int(spacing_ns * LEAST_OF_SPACING)
+            due_ns = np.maximum(due_ns, self._last_due_ns + least_ns * (count + 1))
+        self._last_due_ns = int(due_ns[-1])
+        return stamps_ns, due_ns

@@ -30,7 +30,7 @@ from inspatio_star.contract import (
 )
 from inspatio_star.errors import CommandError, SessionError
 from inspatio_star.frames import inverse
-from inspatio_star.motion import NS, Motion, MotionConfig
+from inspatio_star.motion import HISTORY_NS, NS, Motion, MotionConfig
 from inspatio_star.session import Session
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,7 @@ class Frame:
     One picture, and where it was taken.
 
     :param stamp_ns: the time of the pose that made the pixels.
+    :param due_ns: when it is to be shown.
     :param chunk: what it is a part of.
     :param k: which frame of the chunk it is.
     :param number: frames made before it since the world was loaded.
@@ -64,6 +65,7 @@ class Frame:
     """
 
     stamp_ns: int
+    due_ns: int
     chunk: Chunk
     k: int
     number: int
@@ -95,7 +97,7 @@ class Simulator:
     ) -> None:
         self.clock = clock
         # Rounded down: the rate is at least what was asked for.
-        self.slots = Slots(int(NS / frame_rate_hz))
+        self.slots = Slots(int(NS / frame_rate_hz), HISTORY_NS)
         self.error = ''
         self.session_cpu_s = 0.0
         self.chunk_ms: deque[float] = deque(maxlen=100)
@@ -203,7 +205,7 @@ class Simulator:
             self._need_world()
             if self._state is not State.PLAYING:
                 self.clock.run()
-                self.slots.restart()
+                self.slots.resume(self.clock.now_ns())
                 self._hold(self._motion.at(self.clock.now_ns())[0])
                 self._go(State.PLAYING)
 
@@ -279,6 +281,7 @@ class Simulator:
             if self._state is State.LOADING_WORLD:
                 raise SessionError('state: a world is being loaded already')
             self._begin_epoch()
+            self.slots.forget()
             self._go(State.LOADING_WORLD)
 
             def work() -> None:
@@ -392,7 +395,8 @@ class Simulator:
 
             if not self.clock.wait_until(plan_ns, self._wake, interrupted):
                 return
-            stamps_ns = self.slots.take(count, self.clock.now_ns())
+            begin_ns = self.clock.now_ns()
+            stamps_ns, due_ns = self.slots.take(count, begin_ns)
             moves = [self._motion.at(int(stamp_ns)) for stamp_ns in stamps_ns]
             commands = [self._motion.command_stamp_ns(int(stamp_ns)) for stamp_ns in stamps_ns]
         T_odom_base = np.array([T for T, _ in moves])
@@ -405,14 +409,16 @@ class Simulator:
         chunk_ms = (time.perf_counter() - wall_s) * 1e3
         self.chunk_ms.append(chunk_ms)
         frames = [
-            Frame(int(stamp), chunk, k, self._frames + k, epoch, *move, command_ns, chunk_ms)
-            for k, (stamp, move, command_ns) in enumerate(
-                zip(stamps_ns, moves, commands, strict=True)
+            Frame(int(stamp), int(due), chunk, k, self._frames + k, epoch, *move, obeyed, chunk_ms)
+            for k, (stamp, due, move, obeyed) in enumerate(
+                zip(stamps_ns, due_ns, moves, commands, strict=True)
             )
         ]
         with self._wake:
             self._chunks += 1
             self._frames += count
+            if epoch == self._epoch:
+                self.slots.learn(count, self.clock.now_ns() - begin_ns)
         self._due.put(frames)
 
     def _play_out(self) -> None:
@@ -435,4 +441,4 @@ class Simulator:
             return frame.epoch != self._epoch or self._quitting()
 
         with self._wake:
-            return self.clock.wait_until(frame.stamp_ns, self._wake, void)
+            return self.clock.wait_until(frame.due_ns, self._wake, void)
