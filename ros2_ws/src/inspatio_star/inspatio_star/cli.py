@@ -17,6 +17,7 @@ from inspatio_star.errors import InspatioError
 
 if TYPE_CHECKING:
     from inspatio_star.contract import F64, CameraPath
+    from inspatio_star.session import Session
     from inspatio_star.world import World
 
 
@@ -61,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument('--json', action='store_true', help='as one JSON document')
     listing.set_defaults(run=_run_world_list)
     _add_render(commands.add_parser('render', help='move a camera through a world'))
+    _add_eval(commands.add_parser('eval', help='measure a session against true novel views'))
     weights = commands.add_parser('weights', help='bring, prove and convert public weights')
     _add_weights(weights.add_subparsers(required=True, metavar='COMMAND'))
     parity = commands.add_parser('parity', help='compare with golden vectors')
@@ -132,6 +134,34 @@ def _add_render(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--fps', type=float, default=24.0, help='of rgb.mp4; default 24')
     parser.add_argument('--force', action='store_true', help='replace an earlier result')
     parser.set_defaults(run=_run_render)
+
+
+def _add_eval(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        'Plays the stereo pair of the bundled world, and clips with exact geometry if there are '
+        'any; writes report.html and results.json; the last line is one JSON document.'
+    )
+    parser.add_argument('--session', default='star', help='star (default), warp or fake')
+    parser.add_argument('--preset', default='star-1.3b', help='model of a star session')
+    parser.add_argument(
+        '--against', action='append', default=[], metavar='SESSION[:PRESET]',
+        help='another session to measure; may be repeated',
+    )
+    parser.add_argument(
+        '--clips', type=Path, metavar='DIR', help='shards of held-out clips (clips.json)'
+    )
+    parser.add_argument('--limit', type=int, metavar='N', help='the first N clips alone')
+    parser.add_argument(
+        '--resolution', default='192x320', help='HxW (default 192x320), or native'
+    )
+    parser.add_argument(
+        '--every', type=int, default=4, metavar='N',
+        help='SSIM, HaarPSI and FSIM of every Nth frame (default 4) and the last',
+    )
+    parser.add_argument('--seed', type=int, default=0, metavar='N')
+    parser.add_argument('--out', type=Path, required=True, metavar='DIR')
+    parser.add_argument('--force', action='store_true', help='replace an earlier report')
+    parser.set_defaults(run=_run_eval)
 
 
 def _add_weights(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -316,6 +346,76 @@ def _run_render(arguments: argparse.Namespace) -> int:
         session.close()
     print(json.dumps(summary))
     return 0
+
+
+def _run_eval(arguments: argparse.Namespace) -> int:
+    import time
+
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+
+    from inspatio_star.eval.report import print_tables, refuse_report, write_report
+    from inspatio_star.eval.run import Settings, evaluate
+    from inspatio_star.eval.takes import clip_takes, motorcycle_takes
+    from inspatio_star.world import size_from_text
+
+    refuse_report(arguments.out, arguments.force)
+    settings = Settings(
+        size_from_text(arguments.resolution), arguments.seed, arguments.every
+    )
+    asked = [f'{arguments.session}:{arguments.preset}', *arguments.against]
+    sessions = {}
+    for text in asked:
+        kind, _, preset = text.partition(':')
+        sessions[preset if kind == 'star' else kind] = _opener(kind, preset)
+    takes = motorcycle_takes()
+    if arguments.clips is not None:
+        takes += clip_takes(arguments.clips, arguments.limit)
+    frames = sum(len(take.path) for take in takes) * (1 + len(sessions))
+    columns = (
+        TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+    )
+    started_s = time.monotonic()
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(f'evaluate {", ".join(sessions)}', total=frames)
+        results = evaluate(
+            takes, _opener('warp', ''), sessions, settings,
+            on_frames=lambda count: progress.advance(task, count),
+        )
+    head = {
+        'sessions': list(sessions),
+        'clips': None if arguments.clips is None else str(arguments.clips),
+        'resolution': arguments.resolution,
+        'seed': arguments.seed,
+        'every': arguments.every,
+        'seconds': time.monotonic() - started_s,
+    }
+    document = write_report(results, head, arguments.out, arguments.force)
+    print_tables(document, Console())
+    print(arguments.out / 'report.html')
+    print(json.dumps(document))
+    return 0
+
+
+def _opener(kind: str, preset: str) -> Callable[[World, int, int], Session]:
+    """Return what opens sessions of a kind by :func:`open_session`, from worlds in memory."""
+    from tempfile import TemporaryDirectory
+
+    from inspatio_star.sessions import open_session
+    from inspatio_star.world import save
+
+    def open_world(world: World, height: int, width: int) -> Session:
+        with TemporaryDirectory() as folder:
+            path = save(world, Path(folder) / 'played.world')
+            return open_session(kind, str(path), f'{height}x{width}', preset=preset)
+
+    return open_world
 
 
 def _run_weights_download(arguments: argparse.Namespace) -> int:

@@ -106,7 +106,7 @@ def _render_into(
     start_s = path.stamps_ns[0] / 1e9
     t = 0
     with Mp4Writer(folder / 'rgb.mp4', fps) as video:
-        for chunk, wall_ms in _chunks(session, path, seed):
+        for chunk, wall_ms in chunks_of(session, path, seed):
             chunk_ms.append(wall_ms)
             chunk_frames.append(len(chunk.path))
             for stage, spent_ms in chunk.stage_ms.items():
@@ -150,7 +150,7 @@ def _render_into(
     }
 
 
-def _chunks(session: Session, path: CameraPath, seed: int) -> Iterator[tuple[Chunk, float]]:
+def chunks_of(session: Session, path: CameraPath, seed: int) -> Iterator[tuple[Chunk, float]]:
     """Yield the chunks that cover a path, each with the wall time of its step in milliseconds."""
     session.reset(seed)
     info, begin = session.info, 0
