@@ -54,6 +54,9 @@ DOORS: dict[str, set[str]] = {
     # They see a Session, never which one.
     **dict.fromkeys(CONSUMERS, CONTRACT | ARRAYS | PICTURES | {
         'gymnasium', 'inspatio_star.pictures', 'inspatio_star.video'}),
+    'inspatio_star.eval': CONTRACT | ARRAYS | PICTURES | {
+        'inspatio_star.fill', 'inspatio_star.render', 'inspatio_star.warp', 'inspatio_star.world',
+        'rich'},
     'inspatio_star.train': CORE | ARRAYS | PICTURES | {
         'inspatio_star.train', 'numba', 'rich', 'safetensors', 'torch'},
     'inspatio_star.cli': CORE | ARRAYS | {'rich'},
