@@ -18,7 +18,9 @@ from inspatio_star.star import dit as plain
 from inspatio_star.star import rope
 from inspatio_star.star.config import DitConfig
 from inspatio_star.star.dit import Dit
+from inspatio_star.star.products import TorchLinear, TorchProducts
 from inspatio_star.star.stream import StreamDit
+from inspatio_star.star.tiles import load_tiles
 
 GOLDEN = Path(__file__).parent / 'golden'
 CONFIG = DitConfig(dim=48, ffn_dim=80, num_heads=3, num_layers=3, freq_dim=16, text_dim=12,
@@ -40,6 +42,13 @@ def model() -> Dit:
         # Norms of 1 and biases of 0 would hide a mistake.
         parameter.data += 0.1 * torch.randn_like(parameter)
     return made.requires_grad_(False)
+
+
+@pytest.fixture(scope='module', params=['torch', 'tiles'])
+def stream(model: Dit, request: pytest.FixtureRequest) -> StreamDit:
+    if request.param == 'tiles' and load_tiles() is None:
+        pytest.skip('this processor has no tile unit')
+    return StreamDit(model, HEIGHT, WIDTH, request.param)
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -109,9 +118,10 @@ def test_a_wrong_convention_breaks_parity(vectors: dict, wrong: dict) -> None:
 
 @pytest.mark.parametrize('rows', [0, 1, 7, 19, 20])
 @pytest.mark.parametrize('frames', [0, 3, 6])
-def test_the_stream_equals_the_plain_computation(model: Dit, rows: int, frames: int) -> None:
+def test_the_stream_equals_the_plain_computation(
+    model: Dit, stream: StreamDit, rows: int, frames: int
+) -> None:
     batch = 2
-    stream = StreamDit(model, HEIGHT, WIDTH)
     cache, words = stream.new_cache(batch), text(rows, batch)
     prompt, condition = stream.prompt(words), chunk(3, 20, batch, seed=3)
     seen = None
@@ -131,22 +141,20 @@ def test_the_stream_equals_the_plain_computation(model: Dit, rows: int, frames: 
                     expected)
 
 
-def test_equal_rows_are_one_key(model: Dit) -> None:
-    stream = StreamDit(model, HEIGHT, WIDTH)
+def test_equal_rows_are_one_key(stream: StreamDit) -> None:
     for rows, keys in ((0, 1), (1, 2), (7, 8), (19, 20), (20, 20)):
         short = stream.prompt(text(rows))
-        assert short.layers[0].k_BHLD.shape[2] == keys
+        assert short.layers[0].k_BLHD.shape[1] == keys
         padded = stream.prompt(plain.pad_text(text(rows), CONFIG.text_len))
         for ours, other in zip(short.layers, padded.layers, strict=True):
-            assert torch.equal(ours.k_BHLD, other.k_BHLD)
+            assert torch.equal(ours.k_BLHD, other.k_BLHD)
     # A zero row between others is none of the pad rows.
     gap = text(7)
     gap[:, 3] = 0
-    assert stream.prompt(gap).layers[0].k_BHLD.shape[2] == 8
+    assert stream.prompt(gap).layers[0].k_BLHD.shape[1] == 8
 
 
-def test_without_a_condition_its_channels_are_zero(model: Dit) -> None:
-    stream = StreamDit(model, HEIGHT, WIDTH)
+def test_without_a_condition_its_channels_are_zero(model: Dit, stream: StreamDit) -> None:
     prompt, instant, cache = stream.prompt(text(5)), stream.instant(625.0), stream.new_cache()
     by_none = stream.flow(chunk(), stream.condition(None), instant, prompt, cache)
     zeros = stream.condition(torch.zeros(1, 3, 20, HEIGHT, WIDTH))
@@ -166,23 +174,39 @@ def test_constants_of_a_timestep_are_those_of_the_embedding(model: Dit) -> None:
     torch.testing.assert_close(instant.head, torch.stack([shift, 1 + scale]), atol=1e-6, rtol=0)
 
 
-def test_the_last_layer_of_a_context_and_the_head_do_no_more_than_asked(model: Dit) -> None:
-    used = []
-    handles = [module.register_forward_hook(lambda *_, name=name: used.append(name))
-               for name, module in model.named_modules() if name]
+def test_the_last_layer_of_a_context_and_the_head_do_no_more_than_asked(
+    model: Dit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {weight.data_ptr(): name for name, weight in model.named_parameters()}
+    used: list[str] = []
+
+    class Counted(TorchLinear):
+        def __call__(self, *args: object, **kwargs: object) -> torch.Tensor:
+            used.append(names.get(self.weight.data_ptr(), 'part of another'))
+            return super().__call__(*args, **kwargs)
+
+        def add_to(self, *args: object) -> None:
+            used.append(names[self.weight.data_ptr()])
+            super().add_to(*args)
+
+    class Counting(TorchProducts):
+        def linear(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Counted:
+            return Counted(weight, bias)
+
+    monkeypatch.setattr('inspatio_star.star.stream.products_for', lambda *_: Counting())
     stream = StreamDit(model, HEIGHT, WIDTH)
     prompt, instant, cache = stream.prompt(text(5)), stream.instant(0.0), stream.new_cache()
+    assert [name.split('.')[-2] for name in used] == ['kv'] * 3
     used.clear()
     stream.write_context(chunk(), instant, prompt, cache)
-    assert 'blocks.1.up' in used and 'blocks.1.cross_attention.q' in used
-    assert [name for name in used if name.startswith(('blocks.2', 'head', 'text', 'time'))] == []
-    assert not any(name.endswith('cross_attention.kv') for name in used)
-    for handle in handles:
-        handle.remove()
+    layer = ['self_attention.qkv', 'self_attention.out', 'cross_attention.q',
+             'cross_attention.out', 'up', 'down']
+    # Of the last layer keys and values only.
+    assert used == ['patch.weight', *(f'blocks.{number}.{part}.weight' for number in (0, 1)
+                                      for part in layer), 'part of another']
 
 
-def test_a_chunk_writes_behind_the_context_only(model: Dit) -> None:
-    stream = StreamDit(model, HEIGHT, WIDTH)
+def test_a_chunk_writes_behind_the_context_only(stream: StreamDit) -> None:
     prompt, instant, cache = stream.prompt(text(5)), stream.instant(0.0), stream.new_cache()
     address = cache.k.data_ptr(), cache.v.data_ptr()
     for frames in (3, 6):
@@ -198,8 +222,7 @@ def test_a_chunk_writes_behind_the_context_only(model: Dit) -> None:
     assert address == (cache.k.data_ptr(), cache.v.data_ptr())
 
 
-def test_a_copied_cache_goes_its_own_way(model: Dit) -> None:
-    stream = StreamDit(model, HEIGHT, WIDTH)
+def test_a_copied_cache_goes_its_own_way(stream: StreamDit) -> None:
     prompt, instant = stream.prompt(text(5)), stream.instant(0.0)
 
     def flow(cache: object) -> torch.Tensor:

@@ -12,6 +12,7 @@ setup(
     description=package.findtext('description'),
     license=package.findtext('license'),
     packages=find_packages(include=[name, f'{name}.*']),
+    package_data={f'{name}.star': ['*.cpp']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{name}']),
         (f'share/{name}', ['package.xml']),

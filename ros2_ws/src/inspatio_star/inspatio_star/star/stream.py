@@ -4,11 +4,14 @@ The transformer of `dit` for a stream of chunks: the same numbers, nothing compu
 Text keys and values are made once per prompt, and its equal pad rows are one key; what depends on
 the timestep alone once per timestep; the condition's part of the patch embedding once per chunk.
 A context pass has no head, and its last layer makes keys and values only.  Keys and values are
-written in place, projections are fused, tokens are changed in place.
+written in place, projections are fused, tokens are changed in place.  The products themselves
+are those of `products`.
 
 Shapes: B samples, F latent frames, c channels, h and w latent pixels, N tokens (by frame, row,
 column), W model width, H heads, D channels of a head, L text rows.
 """
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +19,10 @@ import math
 
 import torch
 from torch import Tensor
-import torch.nn.functional as F
 
 from inspatio_star.star.cache import ContextCache
-from inspatio_star.star.dit import Block, Dit, latents, pad_text, patches
+from inspatio_star.star.dit import Block, Dit, KeysValues, latents, pad_text, patches
+from inspatio_star.star.products import Kind, Norm, Products, products_for
 from inspatio_star.star.rope import rotation
 from inspatio_star.star.shapes import require
 
@@ -29,13 +32,13 @@ class PromptLayer:
     """
     What one layer's cross-attention knows of the text.
 
-    :param k_BHLD: keys of the rows that differ, then one for all equal ones.
-    :param v_BHLD: their values.
+    :param k_BLHD: keys of the rows that differ, then one for all equal ones.
+    :param v_BLHD: their values.
     :param constant_B1W: the result, where there is one key only: then no query matters.
     """
 
-    k_BHLD: Tensor
-    v_BHLD: Tensor
+    k_BLHD: Tensor
+    v_BLHD: Tensor
     constant_B1W: Tensor | None
 
 
@@ -45,7 +48,7 @@ class Prompt:
     A text, ready for every layer.
 
     :param layers: per block.
-    :param bias_L: added to the scores, (1, 1, 1, L): the log of how many rows a key stands for.
+    :param bias_L: added to the scores, (L,): the log of how many rows a key stands for.
         None where each stands for one.
     """
 
@@ -70,13 +73,16 @@ class StreamDit:
     """
     A transformer at one latent size; every sample of a batch is at the same timestep.
 
+    Its weights must not change any more: parts of them are kept in other forms.
+
     :param dit: the model; its device and dtype are those of all that comes and goes.
     :param height: of the latents.
     :param width: of the latents.
-    :raises ValueError: if the patches do not tile the latents.
+    :param kind: what it is computed with, see `products_for`.
+    :raises ValueError: if the patches do not tile the latents, or that cannot be had.
     """
 
-    def __init__(self, dit: Dit, height: int, width: int) -> None:
+    def __init__(self, dit: Dit, height: int, width: int, kind: Kind = 'auto') -> None:
         self.dit = dit
         self.config = config = dit.config
         self.height, self.width = height, width
@@ -89,6 +95,12 @@ class StreamDit:
         self.current_rotation = rotation(
             config.head_dim, config.current_position, config.chunk_frames,
             self.rows, self.columns, self.device)
+        products = products_for(config, self.device, self.dtype, kind)
+        self._layers = [_Layer(block, products) for block in _blocks(dit)]
+        self._head = products.linear(dit.head.out.weight, dit.head.out.bias)
+        columns = config.latent_channels * config.patch ** 2
+        self._patch_latents = products.linear(dit.patch.weight[:, :columns], None)
+        self._patch_condition = products.linear(dit.patch.weight[:, columns:], dit.patch.bias)
 
     def new_cache(self, batch: int = 1) -> ContextCache:
         """Allocate a cache for this size, empty."""
@@ -112,16 +124,16 @@ class StreamDit:
         text_BLW = self.dit.embed_text(padded[:, :rows + (pads > 0)])
         bias = None
         if pads > 1:
-            bias = text_BLW.new_zeros(1, 1, 1, rows + 1)
-            bias[..., -1] = math.log(pads)
-        return Prompt(tuple(_prompt_layer(block, text_BLW) for block in self._blocks()), bias)
+            bias = text_BLW.new_zeros(rows + 1)
+            bias[-1] = math.log(pads)
+        return Prompt(tuple(layer.read(text_BLW) for layer in self._layers), bias)
 
     @torch.no_grad()
     def instant(self, timestep: float) -> Instant:
         """Prepare a timestep: 0 for a context, else where the sampler is."""
         timesteps = torch.tensor([timestep], dtype=torch.float64, device=self.device)
         time_BW, time_B6W = self.dit.embed_time(timesteps)
-        blocks = torch.stack([block.modulation for block in self._blocks()]) + time_B6W
+        blocks = torch.stack([block.modulation for block in _blocks(self.dit)]) + time_B6W
         head = self.dit.head.modulation + time_BW
         blocks[:, [1, 4]] += 1
         head[1] += 1
@@ -141,8 +153,7 @@ class StreamDit:
             return self.dit.patch.bias.reshape(1, 1, -1)
         self._require('condition', condition_BFchw, config.chunk_frames,
                       config.condition_channels)
-        weight = self.dit.patch.weight[:, config.latent_channels * config.patch ** 2:]
-        return F.linear(patches(condition_BFchw, config.patch), weight, self.dit.patch.bias)
+        return self._patch_condition(patches(condition_BFchw, config.patch))
 
     @torch.no_grad()
     def write_context(
@@ -165,10 +176,9 @@ class StreamDit:
         cache.frames = 0
         x_BNW = self._embed(latents_BFchw).add_(self.dit.patch.bias)
         turn = self.context_rotation[:x_BNW.shape[1]]
-        *blocks, last = self._blocks()
-        for layer, block in enumerate(blocks):
-            _step(block, x_BNW, instant.blocks[layer], prompt, layer, turn, cache)
-        _write_keys_values(last, x_BNW, instant.blocks[-1], turn, cache)
+        self._steps(self._layers[:-1], x_BNW, instant, prompt, turn, cache)
+        self._layers[-1].write_keys_values(
+            x_BNW, instant.blocks[-1], turn, cache.between(-1, 0, x_BNW.shape[1]))
         cache.frames = frames
 
     @torch.no_grad()
@@ -188,20 +198,24 @@ class StreamDit:
         self._require('noisy latents', noisy_BFchw, config.chunk_frames, config.latent_channels)
         self._require_batch(cache, len(noisy_BFchw))
         x_BNW = self._embed(noisy_BFchw).add_(condition_BNW)
-        for layer, block in enumerate(self._blocks()):
-            _step(block, x_BNW, instant.blocks[layer], prompt, layer, self.current_rotation,
-                  cache)
+        self._steps(self._layers, x_BNW, instant, prompt, self.current_rotation, cache)
         shift, scale = instant.head
-        out = self.dit.head.out(_norm(x_BNW, scale, shift, config.eps))
+        out = self._head(x_BNW, Norm(scale, shift, config.eps))
         return latents(out, config.patch, config.chunk_frames, self.rows, self.columns)
 
-    def _blocks(self) -> Sequence[Block]:
-        return self.dit.blocks  # type: ignore[return-value]  # nn.ModuleList is not generic
+    def _steps(
+        self, layers: Sequence[_Layer], x_BNW: Tensor, instant: Instant, prompt: Prompt,
+        turn_N1d: Tensor, cache: ContextCache,
+    ) -> None:
+        """Send tokens through layers, in place; keys and values go behind the context's."""
+        start = cache.context_tokens
+        end = start + x_BNW.shape[1]
+        for number, layer in enumerate(layers):
+            layer.step(x_BNW, instant.blocks[number], prompt.layers[number], prompt.bias_L,
+                       turn_N1d, cache.between(number, start, end), cache.between(number, 0, end))
 
     def _embed(self, latents_BFchw: Tensor) -> Tensor:
-        columns = self.config.latent_channels * self.config.patch ** 2
-        return F.linear(patches(latents_BFchw, self.config.patch),
-                        self.dit.patch.weight[:, :columns])
+        return self._patch_latents(patches(latents_BFchw, self.config.patch))
 
     def _require(self, name: str, tensor: Tensor, frames: int, channels: int) -> None:
         require(name, tensor, (None, frames, channels, self.height, self.width), self.dtype)
@@ -214,79 +228,77 @@ class StreamDit:
                 *wanted) + 'got {}, {}, {}'.format(*got))
 
 
-def _prompt_layer(block: Block, text_BLW: Tensor) -> PromptLayer:
-    cross = block.cross_attention
-    k, v = cross.kv(text_BLW).chunk(2, -1)
-    constant = cross.out(v) if v.shape[1] == 1 else None
-    k, v = (part.unflatten(-1, (-1, cross.head_dim)).transpose(1, 2).contiguous()
-            for part in (cross.norm_k(k), v))
-    return PromptLayer(k, v, constant)
+class _Layer:
+    """A block whose products are prepared."""
+
+    def __init__(self, block: Block, products: Products) -> None:
+        attention, cross = block.self_attention, block.cross_attention
+        width = attention.out.in_features
+        self.products, self.head_dim, self.eps = products, attention.head_dim, block.norm.eps
+        self.norm_q, self.norm_k = attention.norm_q.weight, attention.norm_k.weight
+        self.qkv, self.out, self.up, self.down, self.cross_q, self.cross_out, self.cross_kv = (
+            products.linear(part.weight, part.bias) for part in (
+                attention.qkv, attention.out, block.up, block.down, cross.q, cross.out, cross.kv))
+        self.kv = products.linear(attention.qkv.weight[width:], attention.qkv.bias[width:])
+        self.cross_norm = Norm(block.cross_norm.weight, block.cross_norm.bias, self.eps)
+        self.cross_norm_q, self.cross_norm_k = cross.norm_q.weight, cross.norm_k.weight
+
+    def read(self, text_BLW: Tensor) -> PromptLayer:
+        """Prepare a text."""
+        k, v = self.cross_kv(text_BLW).chunk(2, -1)
+        if v.shape[1] == 1:
+            constant = torch.zeros_like(v)
+            self.cross_out.add_to(constant, v)
+        else:
+            constant = None
+        return PromptLayer(self._heads(k, self.cross_norm_k), self._heads(v), constant)
+
+    def write_keys_values(
+        self, x_BNW: Tensor, modulation_6W: Tensor, turn_N1d: Tensor, own: KeysValues
+    ) -> None:
+        """Make what a context leaves in its last layer; nobody asks for more of it."""
+        k, v = self.kv(x_BNW, self._norm(modulation_6W[0], modulation_6W[1])).chunk(2, -1)
+        self.products.place(k, own.k_BNHD, self.norm_k, self.eps, turn_N1d)
+        self.products.place(v, own.v_BNHD)
+
+    def step(
+        self, x_BNW: Tensor, modulation_6W: Tensor, text: PromptLayer, bias_L: Tensor | None,
+        turn_N1d: Tensor, own: KeysValues, seen: KeysValues,
+    ) -> None:
+        """
+        Send tokens through the block, in place.
+
+        :param own: where their keys and values go.
+        :param seen: what they see: views of the context's and of their own.
+        """
+        s1, c1, g1, s2, c2, g2 = modulation_6W
+        products = self.products
+        q, k, v = self.qkv(x_BNW, self._norm(s1, c1)).chunk(3, -1)
+        products.place(k, own.k_BNHD, self.norm_k, self.eps, turn_N1d)
+        products.place(v, own.v_BNHD)
+        q_BNHD = self._heads(q, self.norm_q, turn_N1d)
+        self.out.add_to(x_BNW, products.attention(q_BNHD, seen.k_BNHD, seen.v_BNHD), g1)
+
+        if text.constant_B1W is not None:
+            x_BNW.add_(text.constant_B1W)
+        else:
+            q_BNHD = self._heads(self.cross_q(x_BNW, self.cross_norm), self.cross_norm_q)
+            self.cross_out.add_to(
+                x_BNW, products.attention(q_BNHD, text.k_BLHD, text.v_BLHD, bias_L))
+
+        self.down.add_to(x_BNW, self.up(x_BNW, self._norm(s2, c2), gelu=True), g2)
+
+    def _norm(self, shift_W: Tensor, scale_W: Tensor) -> Norm:
+        return Norm(scale_W, shift_W, self.eps)
+
+    def _heads(
+        self, x_BNW: Tensor, weight_W: Tensor | None = None, turn_N1d: Tensor | None = None
+    ) -> Tensor:
+        """Return queries, keys or values by head in memory of their own, (B, N, H, D)."""
+        heads = x_BNW.shape[2] // self.head_dim
+        out_BNHD = x_BNW.new_empty(*x_BNW.shape[:2], heads, self.head_dim)
+        return self.products.place(x_BNW, out_BNHD, weight_W, self.eps, turn_N1d)
 
 
-def _norm(x_BNW: Tensor, scale_W: Tensor, shift_W: Tensor, eps: float) -> Tensor:
-    return F.layer_norm(x_BNW, scale_W.shape, scale_W, shift_W, eps)
-
-
-def _rms_norm(x_BNW: Tensor, weight_W: Tensor, eps: float) -> Tensor:
-    """Normalise over the whole width, in float32; torch's own would copy what is not packed."""
-    scale: Tensor = torch.linalg.vector_norm(x_BNW, dim=-1, keepdim=True, dtype=torch.float32)
-    scale.square_().div_(x_BNW.shape[-1]).add_(eps).rsqrt_()
-    return (x_BNW * scale).mul_(weight_W)
-
-
-def _rotated(
-    x_BNW: Tensor, weight_W: Tensor, eps: float, turn_N1d: Tensor, head_dim: int
-) -> Tensor:
-    """Normalise queries or keys, then turn each head: (B, N, H, D)."""
-    x_BNHD: Tensor = _rms_norm(x_BNW, weight_W, eps).unflatten(-1, (-1, head_dim))
-    torch.view_as_complex(x_BNHD.unflatten(-1, (-1, 2))).mul_(turn_N1d)
-    return x_BNHD.to(x_BNW.dtype)
-
-
-def _write_keys_values(
-    block: Block, x_BNW: Tensor, modulation_6W: Tensor, turn_N1d: Tensor, cache: ContextCache
-) -> None:
-    """Make what a context leaves in its last layer; nobody asks for more of it."""
-    attention = block.self_attention
-    shift, scale = modulation_6W[:2]
-    width, eps = x_BNW.shape[-1], block.norm.eps
-    normed = _norm(x_BNW, scale, shift, eps)
-    k, v = F.linear(normed, attention.qkv.weight[width:], attention.qkv.bias[width:]).chunk(2, -1)
-    own = cache.between(-1, 0, x_BNW.shape[1])
-    own.k_BNHD.copy_(_rotated(k, attention.norm_k.weight, eps, turn_N1d, attention.head_dim))
-    own.v_BNHD.copy_(v.unflatten(-1, (-1, attention.head_dim)))
-
-
-def _step(
-    block: Block, x_BNW: Tensor, modulation_6W: Tensor, prompt: Prompt, layer: int,
-    turn_N1d: Tensor, cache: ContextCache,
-) -> None:
-    """Send tokens through a block, in place; their keys and values go behind the context's."""
-    s1, c1, g1, s2, c2, g2 = modulation_6W
-    attention, cross, text = block.self_attention, block.cross_attention, prompt.layers[layer]
-    eps = block.norm.eps
-
-    q, k, v = attention.qkv(_norm(x_BNW, c1, s1, eps)).chunk(3, -1)
-    start = cache.context_tokens
-    end = start + x_BNW.shape[1]
-    own = cache.between(layer, start, end)
-    own.k_BNHD.copy_(_rotated(k, attention.norm_k.weight, eps, turn_N1d, attention.head_dim))
-    own.v_BNHD.copy_(v.unflatten(-1, (-1, attention.head_dim)))
-    seen = cache.between(layer, 0, end)
-    q_BNHD = _rotated(q, attention.norm_q.weight, eps, turn_N1d, attention.head_dim)
-    out = F.scaled_dot_product_attention(
-        q_BNHD.transpose(1, 2), seen.k_BNHD.transpose(1, 2), seen.v_BNHD.transpose(1, 2))
-    x_BNW.addcmul_(attention.out(out.transpose(1, 2).flatten(2)), g1)
-
-    if text.constant_B1W is not None:
-        x_BNW.add_(text.constant_B1W)
-    else:
-        q = _rms_norm(cross.q(block.cross_norm(x_BNW)), cross.norm_q.weight, eps).to(x_BNW.dtype)
-        q = q.unflatten(-1, (-1, cross.head_dim))
-        out = F.scaled_dot_product_attention(
-            q.transpose(1, 2), text.k_BHLD, text.v_BHLD, prompt.bias_L)
-        x_BNW.add_(cross.out(out.transpose(1, 2).flatten(2)))
-
-    hidden = block.up(_norm(x_BNW, c2, s2, eps))
-    torch.ops.aten.gelu_(hidden, approximate='tanh')
-    x_BNW.addcmul_(block.down(hidden), g2)
+def _blocks(dit: Dit) -> Sequence[Block]:
+    return dit.blocks  # type: ignore[return-value]  # nn.ModuleList is not generic
