@@ -6,6 +6,7 @@ No truth is needed: its own pictures are compared with one another.
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,10 +41,14 @@ def consistency(made: Rollout, known: NDArray[np.bool_]) -> dict[str, float | No
     temporal, border = SquaredError(), SquaredError()
     warper = Warper(made.rgb.shape[1], made.rgb.shape[2], made.K)
     for frame in range(1, len(T)):
-        depth_m = np.where(known[frame - 1], np.float32(np.nan), made.depth_m[frame - 1])
-        before = View(made.rgb[frame - 1], depth_m, made.K, T[frame - 1])
-        moved = warper.render([before], T[frame])
-        where = moved.known & ~known[frame]
+        depth_m, pose = made.depth_m[frame - 1], T[frame - 1]
+        unseen_rgb = np.repeat(~known[frame - 1][..., None], 3, axis=2) * np.uint8(255)
+        moved, share = (
+            warper.render([View(rgb, depth_m, made.K, pose)], T[frame])
+            for rgb in (made.rgb[frame - 1], unseen_rgb))
+        # What lands at the rim of a hole may be a last bit of a neighbour.
+        landed = cv2.erode(moved.known.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        where = landed & (share.rgb[..., 0] > 127) & ~known[frame]
         temporal.add(moved.rgb, made.rgb[frame], where)
         if made.chunk[frame] != made.chunk[frame - 1]:
             border.add(moved.rgb, made.rgb[frame], where)
