@@ -54,6 +54,17 @@ def test_colours_decide_between_equals():
     assert full[20, 50] > 2.8 and edge.argmax() in range(40, 50)
 
 
+def test_a_gap_along_an_edge_is_split_where_the_colour_changes():
+    depth = np.full((40, 60), 5.0, np.float32)
+    depth[:, :20] = 1.0
+    depth[:, 16:30] = np.nan
+    rgb = GREY.copy()
+    rgb[:, :20] = (200, 30, 30)
+    full = complete_depth(depth, rgb, 1.0)
+    np.testing.assert_allclose(full[:, 16:20], 1.0, rtol=0.1)
+    np.testing.assert_allclose(full[:, 20:30], 5.0, rtol=0.1)
+
+
 @pytest.mark.parametrize('change, words', [
     ({'depth_m': np.ones((40, 60))}, 'float32'),
     ({'depth_m': np.ones((40, 60, 1), np.float32)}, 'depth_m'),

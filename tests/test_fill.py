@@ -8,7 +8,7 @@ import pytest
 from skimage.data import astronaut, coffee
 
 from inspatio_star.eval.metrics import psnr_db
-from inspatio_star.fill import background_log_depth, fill_holes
+from inspatio_star.fill import background_inverse_depth, fill_holes
 from inspatio_star.warp import View, Warper
 
 RED, BLUE = (200, 30, 30), (20, 40, 220)
@@ -37,9 +37,9 @@ def test_known_pixels_are_kept_and_the_rest_lies_within_their_range(seed, share,
     if known.any():
         low, high = rgb[known].min(axis=0), rgb[known].max(axis=0)
         assert (full >= low).all() and (full <= high).all()
-        background = background_log_depth(depth, known)
-        assert np.exp(background).min() >= depth[known].min() * 0.999
-        assert np.exp(background).max() <= depth[known].max() * 1.001
+        behind_m = 1 / background_inverse_depth(depth, known)
+        assert behind_m.min() >= depth[known].min() * 0.999
+        assert behind_m.max() <= depth[known].max() * 1.001
     else:
         assert (full == 0).all()
     np.testing.assert_array_equal(fill_holes(rgb, depth, known), full)
@@ -49,7 +49,7 @@ def test_a_disocclusion_shows_the_background():
     rgb, depth, known = beside_an_edge()
     hole = fill_holes(rgb, depth, known)[:, 20:32].astype(float)
     assert np.abs(hole - BLUE).max() < 25, 'blue up to the edge'
-    assert (np.exp(background_log_depth(depth, known))[:, 20:32] > 3.5).all()
+    assert (1 / background_inverse_depth(depth, known)[:, 20:32] > 3.0).all()
 
 
 def test_a_hole_in_one_plane_is_between_its_sides():

@@ -19,19 +19,14 @@ Colour = TypeVar('Colour', np.uint8, np.float32)
 # Depths are told apart between these, in metres.
 NEAREST_M = np.float32(1e-6)
 FARTHEST_M = np.float32(1e6)
-# Of the two ends of a hole the farther one counts more by this power of the ratio of their depths.
-FAR_POWER = np.float32(10)
 # What a line that leaves the picture counts, beside one of the same length that has two ends.
 ONE_ENDED = np.float32(1e-3)
-# Powers of the ratio of two depths by which cells of unlike depth count less: where four become
-# one, and where a hole takes from the coarser level; and what every cell counts at least there.
-MERGE_POWER = np.float32(3)
-TAKE_POWER = np.float32(6)
+# What every cell of the coarser level counts at least, however unlike its depth.
 LEAST = np.float32(1e-3)
 # A cell of which this share is known needs nothing from the coarser level.
 ENOUGH = np.float32(0.5)
-# Of a cell of the pyramid: red, green, blue and log depth of what is known in it, how sure they
-# are; log depth of the background where it has holes, their share.
+# Of a cell of the pyramid: red, green, blue and inverse depth of what is known in it, how sure
+# they are; inverse depth of the background where it has holes, their share.
 CHANNELS = 7
 ROOT_2 = np.float32(2**0.5)
 NEVER = np.float32(1e9)
@@ -41,14 +36,14 @@ def fill_holes(rgb: NDArray[Colour], depth_m: Float32, known: Bools) -> NDArray[
     """
     Fill the holes of a render with what most likely lies behind what hid it.
 
-    Two steps: the depth of the background (`background_log_depth`); then colours, coarse to
+    Two steps: the depth of the background (`background_inverse_depth`); then colours, coarse to
     fine, of those cells around whose depth is like it.  Equal arguments give equal bits.
 
     :param rgb: (H, W, 3) uint8, or float32 of any range; colours of holes are not read.
     :param depth_m: (H, W) float32, metres along optical z; read where known alone.
     :param known: (H, W) bool, False in holes.
-    :returns: as rgb, a fresh array, the known pixels kept to the bit; rgb itself where nothing
-        is known.
+    :returns: as rgb, a fresh array, the known pixels kept to the bit; a copy of rgb where
+        nothing is known.
     :raises ValueError: if shapes or dtypes differ from the above, or a known depth is NaN.
 
     Deviation from the literature: a push-pull pyramid (Gortler et al., The Lumigraph, 1996, 3.3)
@@ -59,25 +54,28 @@ def fill_holes(rgb: NDArray[Colour], depth_m: Float32, known: Bools) -> NDArray[
     height, width = rgb.shape[:2]
     if known.shape != (height, width):
         raise ValueError(f'known: wanted {(height, width)} bool, got {known.shape}')
-    log_z = background_log_depth(depth_m, known)
+    inverse = background_inverse_depth(depth_m, known)
     out = rgb.copy()
     if not known.any() or known.all():
         return out
-    levels = [np.empty((height, width, CHANNELS), np.float32)]
-    _cells(rgb, log_z, known, levels[0])
-    while height > 1 or width > 1:
+    levels: list[Float32] = []
+    while not levels or height > 1 or width > 1:
         height, width = (height + 1) // 2, (width + 1) // 2
-        levels.append(np.empty((height, width, CHANNELS), np.float32))
-        _merge(levels[-2], levels[-1])
+        coarse = np.empty((height, width, CHANNELS), np.float32)
+        if levels:
+            _merge(levels[-1], coarse)
+        else:
+            _merge_pixels(rgb, inverse, known, coarse)
+        levels.append(coarse)
     for fine, coarse in zip(levels[-2::-1], levels[:0:-1], strict=True):
         _take(fine, coarse)
-    _write(levels[0], known, rgb.dtype == np.uint8, out)
+    _paint(levels[0], inverse, known, np.float32(0.5 if rgb.dtype == np.uint8 else 0), out)
     return out
 
 
-def background_log_depth(depth_m: Float32, known: Bools) -> Float32:
+def background_inverse_depth(depth_m: Float32, known: Bools) -> Float32:
     """
-    Continue the background into holes: the logarithm of depth, also where nothing is known.
+    Continue the background into holes, as 1 / depth, which of a plane is linear in the picture.
 
     From every pixel of a hole eight lines are followed to the first known pixel.  Of two
     opposite ends the farther one counts more, because a disocclusion shows the background; of
@@ -85,53 +83,76 @@ def background_log_depth(depth_m: Float32, known: Bools) -> Float32:
 
     :param depth_m: (H, W) float32, metres along optical z; read where known alone.
     :param known: (H, W) bool.
-    :returns: (H, W) float32, finite; the mean of what is known where no line ends, 0 if nothing.
+    :returns: (H, W) float32, 1 / metres, of known depths too, positive; the mean of what is
+        known where no line ends, 1 if nothing is.
     :raises ValueError: if shapes or dtypes differ from the above, or a known depth is NaN.
     """
     if depth_m.ndim != 2 or depth_m.dtype != np.float32 or depth_m.size == 0:
         raise ValueError(f'depth_m: wanted (H, W) float32, got {depth_m.shape} {depth_m.dtype}')
     if known.shape != depth_m.shape or known.dtype != np.bool_:
         raise ValueError(f'known: wanted {depth_m.shape} bool, got {known.shape} {known.dtype}')
-    log_z = np.zeros_like(depth_m)
-    np.clip(depth_m, NEAREST_M, FARTHEST_M, out=log_z, where=known)
-    np.log(log_z, out=log_z, where=known)
-    mean = float(log_z.sum(dtype=np.float64)) / max(int(known.sum()), 1)
+    inverse = np.empty(depth_m.shape, np.float32)
+    mean, holes = _invert(depth_m, known, inverse)
     if np.isnan(mean):
         raise ValueError('depth_m: wanted metres where known, got NaN')
-    _follow_lines(known, np.float32(mean), log_z)
-    return log_z
+    if holes:
+        _follow_lines(known, np.float32(mean), holes, inverse)
+    return inverse
 
 
 @njit(nogil=True, cache=True, error_model='numpy')
-def _follow_lines(known: Bools, mean: np.float32, log_z: Float32) -> None:
+def _invert(depth_m: Float32, known: Bools, inverse: Float32) -> tuple[float, int]:
+    """Write 1 / depth where known; return its mean, 1 if nothing is known, and count holes."""
+    total, count = 0.0, 0
+    for v in range(known.shape[0]):
+        for u in range(known.shape[1]):
+            if known[v, u]:
+                z = depth_m[v, u]
+                # Ordered so that NaN stays NaN.
+                z = NEAREST_M if z < NEAREST_M else FARTHEST_M if z > FARTHEST_M else z
+                inverse[v, u] = np.float32(1) / z
+                total += inverse[v, u]
+                count += 1
+    return total / count if count else 1.0, known.size - count
+
+
+@njit(nogil=True, cache=True, error_model='numpy', inline='always')
+def _ratio(a: np.float32, b: np.float32) -> np.float32:
+    return a / b if a < b else b / a
+
+
+@njit(nogil=True, cache=True, error_model='numpy')
+def _follow_lines(known: Bools, mean: np.float32, holes: int, inverse: Float32) -> None:
     height, width = known.shape
     zero, one = np.float32(0), np.float32(1)
     # What the lines from the left, and from above (to the right, straight, to the left) bring to
-    # each pixel: log depth of their last known pixel, and how long ago that was.
-    brought = np.empty((height, width, 4, 2), np.float32)
+    # each hole: inverse depth of their last known pixel, and how long ago that was.
+    brought = np.empty((holes, 4, 2), np.float32)
     before = np.zeros((width + 2, 3, 2), np.float32)
     now = np.zeros((width + 2, 3, 2), np.float32)
     before[:, :, 1] = NEVER
     now[:, :, 1] = NEVER
+    hole = 0
     for v in range(height):
         z_row, d_row = zero, NEVER
         for u in range(width):
             if known[v, u]:
-                z_row, d_row = log_z[v, u], zero
+                z_row, d_row = inverse[v, u], zero
                 for k in range(3):
                     now[u + 1, k, 0] = z_row
                     now[u + 1, k, 1] = zero
             else:
                 d_row += one
-                brought[v, u, 0, 0] = z_row
-                brought[v, u, 0, 1] = d_row
+                brought[hole, 0, 0] = z_row
+                brought[hole, 0, 1] = d_row
                 for k in range(3):
                     z = before[u + k, k, 0]
                     d = before[u + k, k, 1] + (one if k == 1 else ROOT_2)
                     now[u + 1, k, 0] = z
                     now[u + 1, k, 1] = d
-                    brought[v, u, k + 1, 0] = z
-                    brought[v, u, k + 1, 1] = d
+                    brought[hole, k + 1, 0] = z
+                    brought[hole, k + 1, 1] = d
+                hole += 1
         before, now = now, before
     # The opposite lines, and both together.
     before[:, :, 1] = NEVER
@@ -140,11 +161,12 @@ def _follow_lines(known: Bools, mean: np.float32, log_z: Float32) -> None:
         z_row, d_row = zero, NEVER
         for u in range(width - 1, -1, -1):
             if known[v, u]:
-                z_row, d_row = log_z[v, u], zero
+                z_row, d_row = inverse[v, u], zero
                 for k in range(3):
                     now[u + 1, k, 0] = z_row
                     now[u + 1, k, 1] = zero
                 continue
+            hole -= 1
             d_row += one
             total, value = zero, zero
             for k in range(4):
@@ -155,12 +177,16 @@ def _follow_lines(known: Bools, mean: np.float32, log_z: Float32) -> None:
                     d = before[u + 3 - k, k - 1, 1] + (one if k == 2 else ROOT_2)
                     now[u + 1, k - 1, 0] = z
                     now[u + 1, k - 1, 1] = d
-                z_2 = brought[v, u, k, 0]
-                d_2 = brought[v, u, k, 1]
+                z_2 = brought[hole, k, 0]
+                d_2 = brought[hole, k, 1]
                 if d < NEVER and d_2 < NEVER:
-                    farther = max(z, z_2)
-                    w = np.exp(FAR_POWER * (z - farther)) / d
-                    w_2 = np.exp(FAR_POWER * (z_2 - farther)) / d_2
+                    # The nearer of the two surfaces counts by the eighth power of their ratio.
+                    near = _ratio(z, z_2)
+                    near *= near
+                    near *= near
+                    near *= near
+                    w = d_2 * (near if z > z_2 else one)
+                    w_2 = d * (near if z_2 > z else one)
                     weight = one / ((d + d_2) * (d + d_2))
                     total += weight
                     value += weight * (w * z + w_2 * z_2) / (w + w_2)
@@ -172,106 +198,147 @@ def _follow_lines(known: Bools, mean: np.float32, log_z: Float32) -> None:
                     weight = ONE_ENDED / (d_2 * d_2)
                     total += weight
                     value += weight * z_2
-            log_z[v, u] = value / total if total > zero else mean
+            inverse[v, u] = value / total if total > zero else mean
         before, now = now, before
 
 
 @njit(nogil=True, cache=True, error_model='numpy')
-def _cells(rgb: NDArray[Colour], log_z: Float32, known: Bools, cells: Float32) -> None:
+def _merge_pixels(
+    rgb: NDArray[Colour], inverse: Float32, known: Bools, coarse: Float32
+) -> None:
+    """Make the first level of cells; an odd side repeats its last row or column."""
     height, width = known.shape
-    for v in range(height):
-        for u in range(width):
-            cell = cells[v, u]
-            if known[v, u]:
+    zero, one, quarter = np.float32(0), np.float32(1), np.float32(0.25)
+    four = np.zeros((2, 2, CHANNELS), np.float32)
+    for v in range(coarse.shape[0]):
+        y, y_2 = 2 * v, min(2 * v + 1, height - 1)
+        for u in range(coarse.shape[1]):
+            x, x_2 = 2 * u, min(2 * u + 1, width - 1)
+            if known[y, x] and known[y, x_2] and known[y_2, x] and known[y_2, x_2]:
+                cell = coarse[v, u]
                 for c in range(3):
-                    cell[c] = np.float32(rgb[v, u, c])
-                cell[3] = log_z[v, u]
-                cell[4] = np.float32(1)
-                cell[5] = np.float32(0)
-                cell[6] = np.float32(0)
-            else:
-                for c in range(5):
-                    cell[c] = np.float32(0)
-                cell[5] = log_z[v, u]
-                cell[6] = np.float32(1)
+                    cell[c] = quarter * ((np.float32(rgb[y, x, c]) + np.float32(rgb[y, x_2, c]))
+                                         + (np.float32(rgb[y_2, x, c])
+                                            + np.float32(rgb[y_2, x_2, c])))
+                cell[3] = quarter * ((inverse[y, x] + inverse[y, x_2])
+                                     + (inverse[y_2, x] + inverse[y_2, x_2]))
+                cell[4] = one
+                cell[5] = zero
+                cell[6] = zero
+                continue
+            for j in range(2):
+                for i in range(2):
+                    row, column = y_2 if j else y, x_2 if i else x
+                    cell = four[j, i]
+                    if known[row, column]:
+                        for c in range(3):
+                            cell[c] = rgb[row, column, c]
+                        cell[3] = inverse[row, column]
+                        cell[4] = one
+                        cell[6] = zero
+                    else:
+                        cell[4] = zero
+                        cell[5] = inverse[row, column]
+                        cell[6] = one
+            _merge_rows(four, coarse[v, u:u + 1])
 
 
 @njit(nogil=True, cache=True, error_model='numpy')
 def _merge(fine: Float32, coarse: Float32) -> None:
-    height, width = fine.shape[:2]
-    zero, one = np.float32(0), np.float32(1)
     for v in range(coarse.shape[0]):
-        for u in range(coarse.shape[1]):
-            holes, hole_z = zero, zero
-            for j in range(2):
-                for i in range(2):  # an odd side repeats its last row or column
-                    cell = fine[min(2 * v + j, height - 1), min(2 * u + i, width - 1)]
-                    holes += cell[6]
-                    hole_z += cell[6] * cell[5]
-            if holes > zero:
-                hole_z /= holes
-            r, g, b, z, total = zero, zero, zero, zero, zero
-            for j in range(2):
-                for i in range(2):
-                    cell = fine[min(2 * v + j, height - 1), min(2 * u + i, width - 1)]
-                    weight = cell[4]
-                    if weight > zero and holes > zero:
-                        weight *= np.exp(-MERGE_POWER * abs(cell[3] - hole_z))
-                    r += weight * cell[0]
-                    g += weight * cell[1]
-                    b += weight * cell[2]
-                    z += weight * cell[3]
-                    total += weight
-            share = one / total if total > zero else zero
-            cell = coarse[v, u]
-            cell[0] = r * share
-            cell[1] = g * share
-            cell[2] = b * share
-            cell[3] = z * share
-            cell[4] = min(one, total * np.float32(0.25) / ENOUGH)
-            cell[5] = hole_z
-            cell[6] = holes * np.float32(0.25)
+        _merge_rows(fine[2 * v:2 * v + 2], coarse[v])
+
+
+@njit(nogil=True, cache=True, error_model='numpy')
+def _merge_rows(rows: Float32, coarse: Float32) -> None:
+    """Make a row of cells of two finer ones; an odd side repeats its last row or column."""
+    zero, one, quarter = np.float32(0), np.float32(1), np.float32(0.25)
+    for u in range(coarse.shape[0]):
+        holes, behind = zero, zero
+        for k in range(4):
+            cell = rows[min(k // 2, rows.shape[0] - 1), min(2 * u + k % 2, rows.shape[1] - 1)]
+            holes += cell[6]
+            behind += cell[6] * cell[5]
+        if holes > zero:
+            behind /= holes
+        r, g, b, z, total = zero, zero, zero, zero, zero
+        for k in range(4):
+            cell = rows[min(k // 2, rows.shape[0] - 1), min(2 * u + k % 2, rows.shape[1] - 1)]
+            weight = cell[4]
+            if weight > zero:
+                if holes > zero:
+                    ratio = _ratio(cell[3], behind)
+                    weight *= ratio * ratio * ratio
+                r += weight * cell[0]
+                g += weight * cell[1]
+                b += weight * cell[2]
+                z += weight * cell[3]
+                total += weight
+        share = one / total if total > zero else zero
+        cell = coarse[u]
+        cell[0] = r * share
+        cell[1] = g * share
+        cell[2] = b * share
+        cell[3] = z * share
+        cell[4] = min(one, total * quarter / ENOUGH)
+        cell[5] = behind
+        cell[6] = holes * quarter
+
+
+@njit(nogil=True, cache=True, error_model='numpy', inline='always')
+def _offer(
+    coarse: Float32, v: int, u: int, behind: np.float32
+) -> tuple[np.float32, np.float32, np.float32, np.float32]:
+    """Mix, for the finer cell (v, u), the coarser one that it is in and three neighbours."""
+    zero = np.float32(0)
+    r, g, b, z, total = zero, zero, zero, zero, zero
+    for j in range(2):
+        y = min(max(v // 2 + j * (v % 2 * 2 - 1), 0), coarse.shape[0] - 1)
+        for i in range(2):
+            x = min(max(u // 2 + i * (u % 2 * 2 - 1), 0), coarse.shape[1] - 1)
+            weight = np.float32(0.25 if j else 0.75) * np.float32(0.25 if i else 0.75)
+            weight *= _alike(coarse[y, x, 3], behind) + LEAST
+            r += weight * coarse[y, x, 0]
+            g += weight * coarse[y, x, 1]
+            b += weight * coarse[y, x, 2]
+            z += weight * coarse[y, x, 3]
+            total += weight
+    share = np.float32(1) / total
+    return r * share, g * share, b * share, z * share
+
+
+@njit(nogil=True, cache=True, error_model='numpy', inline='always')
+def _alike(inverse: np.float32, behind: np.float32) -> np.float32:
+    """Return the sixth power of the ratio of two inverse depths; 0 if the first is 0."""
+    ratio: np.float32 = _ratio(inverse, behind)
+    ratio *= ratio
+    return ratio * ratio * ratio
 
 
 @njit(nogil=True, cache=True, error_model='numpy')
 def _take(fine: Float32, coarse: Float32) -> None:
-    zero, one = np.float32(0), np.float32(1)
+    one = np.float32(1)
     for v in range(fine.shape[0]):
         for u in range(fine.shape[1]):
             cell = fine[v, u]
-            if cell[6] == zero or cell[4] == one:
-                continue
-            hole_z = cell[5]
-            r, g, b, z, total = zero, zero, zero, zero, zero
-            for j in range(2):
-                # The cell that this one is in, and its neighbour on the nearer side.
-                y = v // 2 + j * (v % 2 * 2 - 1)
-                y = min(max(y, 0), coarse.shape[0] - 1)
-                for i in range(2):
-                    x = u // 2 + i * (u % 2 * 2 - 1)
-                    x = min(max(x, 0), coarse.shape[1] - 1)
-                    other = coarse[y, x]
-                    weight = np.float32(0.25 if j else 0.75) * np.float32(0.25 if i else 0.75)
-                    weight *= np.exp(-TAKE_POWER * abs(other[3] - hole_z)) + LEAST
-                    r += weight * other[0]
-                    g += weight * other[1]
-                    b += weight * other[2]
-                    z += weight * other[3]
-                    total += weight
-            own = cell[4] * np.exp(-TAKE_POWER * abs(cell[3] - hole_z))
-            share = (one - own) / total
-            cell[0] = own * cell[0] + share * r
-            cell[1] = own * cell[1] + share * g
-            cell[2] = own * cell[2] + share * b
-            cell[3] = own * cell[3] + share * z
-            cell[4] = one
+            if cell[6] > np.float32(0) and cell[4] < one:
+                r, g, b, z = _offer(coarse, v, u, cell[5])
+                own = cell[4] * _alike(cell[3], cell[5])
+                cell[0] = own * cell[0] + (one - own) * r
+                cell[1] = own * cell[1] + (one - own) * g
+                cell[2] = own * cell[2] + (one - own) * b
+                cell[3] = own * cell[3] + (one - own) * z
 
 
 @njit(nogil=True, cache=True, error_model='numpy')
-def _write(cells: Float32, known: Bools, rounded: bool, out: NDArray[Colour]) -> None:
-    half = np.float32(0.5 if rounded else 0)
+def _paint(
+    coarse: Float32, inverse: Float32, known: Bools, offset: np.float32, out: NDArray[Colour]
+) -> None:
+    """Write the pixels of holes; the offset rounds."""
     for v in range(known.shape[0]):
         for u in range(known.shape[1]):
             if not known[v, u]:
-                for c in range(3):
-                    out[v, u, c] = cells[v, u, c] + half
+                r, g, b, _ = _offer(coarse, v, u, inverse[v, u])
+                out[v, u, 0] = r + offset
+                out[v, u, 1] = g + offset
+                out[v, u, 2] = b + offset
