@@ -9,7 +9,8 @@ from skimage.data import astronaut, coffee
 
 from inspatio_star.eval.metrics import psnr_db
 from inspatio_star.fill import background_inverse_depth, fill_holes
-from inspatio_star.warp import View, Warper
+from inspatio_star.filler import Filler, guessed_view
+from inspatio_star.warp import View, Warper, rgb_u8_from_float
 
 RED, BLUE = (200, 30, 30), (20, 40, 220)
 
@@ -95,6 +96,65 @@ def test_better_than_what_sees_colours_alone():
     ours = fill_holes(render.rgb, render.depth_m, render.known)
     telea = cv2.inpaint(render.rgb, hole.astype(np.uint8), 3, cv2.INPAINT_TELEA)
     assert psnr_db(ours, truth, hole) > psnr_db(telea, truth, hole) + 1.0
+
+
+def moved_wall(gap):
+    """Return a wall with a gap in its depth, a camera that moves 6 pixels right, what it sees."""
+    wall = cv2.resize(astronaut(), (102, 64), interpolation=cv2.INTER_AREA)
+    depth = np.full((64, 96), 4.0, np.float32)
+    depth[gap] = np.nan
+    K = np.array([[96.0, 0, 47.5], [0, 96.0, 31.5], [0, 0, 1]])
+    T = np.eye(4)
+    T[0, 3] = 6 * 4.0 / 96.0
+    view = View(np.ascontiguousarray(wall[:, :96]), depth, K, np.eye(4))
+    return view, Warper(64, 96, K), T, wall[:, 6:]
+
+
+def test_pixels_without_depth_fill_the_hole_that_they_left():
+    view, warper, T, truth = moved_wall(np.s_[20:40, 30:60])
+    alone = warper.render_float([view], T)
+    filled = Filler(warper).render([view], T)
+    for name in ('rgb', 'depth_m', 'known'):
+        np.testing.assert_array_equal(getattr(filled.render, name), getattr(alone, name))
+    assert not filled.render.known[21:39, 25:53].any(), 'a guess is no knowledge'
+    np.testing.assert_array_equal(filled.rgb[alone.known], alone.rgb[alone.known])
+    np.testing.assert_array_equal(filled.depth_m[alone.known], alone.depth_m[alone.known])
+    np.testing.assert_allclose(filled.depth_m, 4.0, rtol=1e-3)
+    rgb = rgb_u8_from_float(filled.rgb)
+    assert psnr_db(rgb[21:39, 25:53], truth[21:39, 25:53]) > 30.0
+    smooth = fill_holes(rgb_u8_from_float(alone.rgb), alone.depth_m, alone.known)
+    assert psnr_db(smooth[21:39, 25:53], truth[21:39, 25:53]) < 25.0
+
+
+def test_a_mixture_of_two_surfaces_is_left_out_of_a_hole():
+    # A red board before the blue wall; its edge is a mixture, and has no depth.
+    view, warper, T, _ = moved_wall(np.s_[:, 60:62])
+    view.rgb[:], view.rgb[:, 40:60], view.rgb[:, 60:62] = BLUE, RED, (170, 30, 50)
+    view.depth_m[:, 40:60] = 1.0
+    guess = guessed_view(view)
+    assert (1.3 < guess.depth_m[32, 60:62]).all() and (guess.depth_m[32, 60:62] < 3).all()
+    landed = warper.render_float([guess], T).known[32]
+    # The board is now in columns 16 to 35, and the wall begins at 54 to 56.
+    assert landed[37:54].any()
+    rgb = rgb_u8_from_float(Filler(warper).render([view], T).rgb)
+    assert (np.abs(rgb[32, 37:54].astype(int) - BLUE) < 10).all()
+
+
+def test_views_without_gaps_are_filled_from_the_background():
+    view, warper, T, _ = moved_wall(np.s_[0:0])
+    assert guessed_view(view) is None
+    filled = Filler(warper).render([view], T)
+    alone = warper.render_float([view], T)
+    assert not alone.known.all()
+    wanted = fill_holes(alone.rgb, alone.depth_m, alone.known)
+    np.testing.assert_array_equal(filled.rgb, wanted)
+
+
+def test_nothing_known_is_black_everywhere():
+    view, warper, T, _ = moved_wall(np.s_[:])
+    assert guessed_view(view) is None
+    filled = Filler(warper).render([view], T)
+    assert (filled.rgb == -1).all() and (filled.depth_m == 1).all()
 
 
 GREY = np.full((4, 6, 3), 128, np.uint8)

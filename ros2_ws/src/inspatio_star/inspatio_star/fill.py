@@ -1,7 +1,7 @@
 """
 A guess at the colours that a render has no source for: the background goes on, smoothly.
 
-Forward, and compiled by numba; knows nothing about views, worlds or sessions.
+Compiled by numba; knows nothing about views, worlds or sessions.
 """
 
 from __future__ import annotations
@@ -54,10 +54,15 @@ def fill_holes(rgb: NDArray[Colour], depth_m: Float32, known: Bools) -> NDArray[
     height, width = rgb.shape[:2]
     if known.shape != (height, width):
         raise ValueError(f'known: wanted {(height, width)} bool, got {known.shape}')
-    inverse = background_inverse_depth(depth_m, known)
+    return fill_behind(rgb, background_inverse_depth(depth_m, known), known)
+
+
+def fill_behind(rgb: NDArray[Colour], inverse: Float32, known: Bools) -> NDArray[Colour]:
+    """Fill holes as `fill_holes` does, given `background_inverse_depth`; nothing is checked."""
     out = rgb.copy()
     if not known.any() or known.all():
         return out
+    height, width = known.shape
     levels: list[Float32] = []
     while not levels or height > 1 or width > 1:
         height, width = (height + 1) // 2, (width + 1) // 2

@@ -1,0 +1,109 @@
+"""
+Renders without holes: what the views know, what they may know, and a guess at the rest.
+
+Knows nothing about worlds, sessions or trajectories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+from numba import njit
+import numpy as np
+
+from inspatio_star.depth import complete_depth
+from inspatio_star.fill import Bools, Float32, background_inverse_depth, fill_behind
+from inspatio_star.warp import Float64, FloatRender, View, Warper, known_depth
+
+# A pixel of guessed depth counts unless it is this much nearer than the background behind a
+# hole: what is in front of it there is a mixture of two surfaces, more often than not.
+NEARER = np.float32(0.97)
+
+
+@dataclass(frozen=True, eq=False)
+class Filled:
+    """
+    A render, and a guess at all that it does not show.
+
+    :param render: what is known; its holes are holes.
+    :param rgb: (H, W, 3) float32 in [-1, 1], everywhere; of known pixels that of the render.
+    :param depth_m: (H, W) float32, metres along optical z, everywhere; likewise.
+    """
+
+    render: FloatRender
+    rgb: Float32
+    depth_m: Float32
+
+
+class Filler:
+    """
+    Renders views through a `Warper`, and fills the holes.
+
+    Pixels of a view that have a colour but no depth are guessed to lie at the completed depth
+    (`complete_depth`), and fill holes where they land; the rest of the holes continues the
+    background (`fill_holes`).  Nothing of this is known: the mask of the render stays as it is.
+    Equal arguments give equal bits; one thread at a time, as for the Warper.
+
+    :param warper: what renders.
+    """
+
+    def __init__(self, warper: Warper) -> None:
+        self._warper = warper
+        self._guesses: WeakKeyDictionary[View, View | None] = WeakKeyDictionary()
+
+    def render(self, views: Sequence[View], T_world_camera: Float64) -> Filled:
+        """
+        Render and fill; see `Warper.render_float` for parameters and errors.
+
+        :returns: fresh arrays; -1 and 1 m where nothing at all is known.
+        """
+        render = self._warper.render_float(views, T_world_camera)
+        rgb, depth_m, known = render.rgb, render.depth_m, render.known
+        inverse = background_inverse_depth(depth_m, known)
+        guesses = [guess for guess in map(self._guess, views) if guess is not None]
+        if guesses and not known.all():
+            guessed = self._warper.render_float(guesses, T_world_camera)
+            rgb, depth_m, known = rgb.copy(), depth_m.copy(), known.copy()
+            _accept(guessed.rgb, guessed.depth_m, inverse, rgb, depth_m, known)
+            inverse = background_inverse_depth(depth_m, known)
+        return Filled(render, fill_behind(rgb, inverse, known),
+                      np.where(known, depth_m, np.float32(1) / inverse))
+
+    def _guess(self, view: View) -> View | None:
+        if view not in self._guesses:
+            self._guesses[view] = guessed_view(view)
+        return self._guesses[view]
+
+
+def guessed_view(view: View) -> View | None:
+    """
+    Give depth to those pixels of a view that have none, and to them alone.
+
+    :param view: a picture with gaps in its depth.
+    :returns: a view of the same picture, its depth NaN where the view's is known; None if there
+        are no gaps, or if nothing but a gap.
+    """
+    depth_m = known_depth(view.depth_m, 'v1.5')
+    gaps = depth_m == 0
+    if gaps.all() or not gaps.any():
+        return None
+    depth_m[gaps] = np.nan
+    full_m = complete_depth(depth_m, view.rgb, 1.0)
+    return View(view.rgb, np.where(gaps, full_m, np.float32(np.nan)), view.K, view.T_world_camera)
+
+
+@njit(nogil=True, cache=True, error_model='numpy')
+def _accept(
+    guessed_rgb: Float32, guessed_m: Float32, inverse: Float32, rgb: Float32, depth_m: Float32,
+    known: Bools,
+) -> None:
+    """Take into holes, in place, what lies at the background or behind it."""
+    for v in range(known.shape[0]):
+        for u in range(known.shape[1]):
+            if not known[v, u] and guessed_m[v, u] * inverse[v, u] > NEARER:
+                for c in range(3):
+                    rgb[v, u, c] = guessed_rgb[v, u, c]
+                depth_m[v, u] = guessed_m[v, u]
+                known[v, u] = True
