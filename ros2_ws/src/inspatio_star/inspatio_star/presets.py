@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
+from inspatio_star.codec.nano import NanoConfig
 from inspatio_star.codec.taehv import TAEHVConfig
 from inspatio_star.codec.wan_vae import WanVAEConfig
 from inspatio_star.errors import PresetError
@@ -59,6 +60,8 @@ class Preset:
     :param name: how users call it.
     :param height: of a picture, pixels.
     :param width: of a picture, pixels.
+    :param nano: of the codec without weights, where it stands for vae and taehv; such a model has
+        the zero prompt alone, and no text encoder.
     :param files: of its weights; none if it is only ever trained or filled at random.
     :raises PresetError: if the parts do not fit one another.
     """
@@ -71,21 +74,29 @@ class Preset:
     vae: WanVAEConfig = field(default_factory=WanVAEConfig)
     taehv: TAEHVConfig = field(default_factory=TAEHVConfig)
     text: TextConfig = field(default_factory=TextConfig)
+    nano: NanoConfig | None = None
     files: tuple[PublicFile, ...] = ()
 
     def __post_init__(self) -> None:
-        for wanted, what, came in (
+        codec: tuple[tuple[int, str, int], ...] = (
             (self.dit.text_dim, 'text.width as dit.text_dim', self.text.width),
             (self.dit.text_len, 'text.rows as dit.text_len', self.text.rows),
             (self.dit.latent_channels, 'latent channels of the vae as of the dit',
              self.vae.latent_channels),
             (self.dit.latent_channels, 'taehv.latent_channels as of the dit',
              self.taehv.latent_channels),
-        ):
+        )
+        if self.nano is not None:
+            codec = (
+                (self.dit.latent_channels, 'latent channels of nano as of the dit',
+                 self.nano.latent_channels),
+                (self.dit.mask_channels, 'mask channels of nano as of the dit',
+                 self.nano.mask_channels),
+            )
+        for wanted, what, came in codec:
             if came != wanted:
                 raise PresetError(f'preset {self.name}: wanted {what}, {wanted}, got {came}')
-        # Each stage of the VAE after the first has half the pixels of the one before it.
-        side = 2 ** (len(self.vae.multipliers) - 1) * self.dit.patch
+        side = (self.nano or self.vae).spatial_factor * self.dit.patch
         if min(self.height, self.width) < side or self.height % side or self.width % side:
             raise PresetError(f'preset {self.name}: wanted height and width in multiples of '
                               f'{side}, got {self.height}x{self.width}')
@@ -140,11 +151,20 @@ TINY = Preset(
     text=TextConfig(vocabulary=64, width=32, heads=4, head_width=8, ffn_width=64, layers=2,
                     rows=16),
 )
+# Small enough to be trained and run on a CPU; its weights are made by `inspatio_star.train`.
+NANO = Preset(
+    'star-nano', 160, 272,
+    dit=DitConfig(dim=256, ffn_dim=1024, num_heads=4, num_layers=8, latent_channels=3072,
+                  mask_channels=256, text_dim=16, text_len=1, patch=1),
+    sampler=SamplerConfig(shift=3.0, steps=(1000, 500), prediction='residual'),
+    nano=NanoConfig(),
+)
 PRESETS = {preset.name: preset for preset in (
     Preset('star-1.3b', files=(STAR_1_5, *SHARED_FILES)),
     Preset('star-1.3b-v1', files=(STAR_1, *SHARED_FILES)),
     SMALL,
     TINY,
+    NANO,
 )}
 
 
@@ -159,7 +179,7 @@ def preset_named(name: str, changes: Mapping[str, Any] | None = None) -> Preset:
     if name not in PRESETS:
         raise PresetError(f'preset: wanted one of {", ".join(PRESETS)}, got {name!r}')
     try:
-        return _changed(PRESETS[name], changes or {}, '')
+        return changed(PRESETS[name], changes or {}, 'preset')
     except PresetError:
         raise
     # What the parts refuse says what they wanted.
@@ -176,31 +196,43 @@ def resolved(preset: Preset) -> dict[str, Any]:
     return {name: value for name, value in asdict(preset).items() if name != 'files'}
 
 
-def _changed(config: Config, changes: Mapping[str, Any], place: str) -> Config:
+def changed(
+    config: Config, changes: Mapping[str, Any], what: str = 'config', place: str = ''
+) -> Config:
+    """
+    Change a dataclass, and those in it.
+
+    :param config: a dataclass of numbers, strings, tuples of one kind, and dataclasses.
+    :param changes: nested like it.
+    :param what: it is, for the messages.
+    :param place: where in it this part stands, likewise; ends with a dot.
+    :raises PresetError: if there is no such entry, or a value is of another type.
+    :raises ValueError: what the dataclass refuses.
+    """
     assert is_dataclass(config) and not isinstance(config, type)
     known = [entry.name for entry in fields(config) if entry.name != 'files']
     values: dict[str, Any] = {}
     for key, value in changes.items():
         where = f'{place}{key}'
         if key not in known:
-            raise PresetError(f'preset: wanted one of {place}{{{", ".join(known)}}}, got {where}')
+            raise PresetError(f'{what}: wanted one of {place}{{{", ".join(known)}}}, got {where}')
         old = getattr(config, key)
         if is_dataclass(old):
             if not isinstance(value, Mapping):
-                raise PresetError(f'preset: wanted the parts of {where}, got {value!r}')
-            values[key] = _changed(old, value, f'{where}.')
+                raise PresetError(f'{what}: wanted the parts of {where}, got {value!r}')
+            values[key] = changed(old, value, what, f'{where}.')
         else:
-            values[key] = _value(old, value, where)
+            values[key] = _value(old, value, what, where)
     return replace(config, **values)
 
 
-def _value(old: object, new: object, where: str) -> object:
+def _value(old: object, new: object, what: str, where: str) -> object:
     if isinstance(old, tuple) and isinstance(new, (list, tuple)):
         if not old or not new:
-            raise PresetError(f'preset: wanted numbers for {where}, got {new!r}')
-        return tuple(_value(old[0], entry, where) for entry in new)
+            raise PresetError(f'{what}: wanted numbers for {where}, got {new!r}')
+        return tuple(_value(old[0], entry, what, where) for entry in new)
     if isinstance(old, float) and type(new) is int:
         return float(new)
     if type(new) is not type(old):
-        raise PresetError(f'preset: wanted {type(old).__name__} for {where}, got {new!r}')
+        raise PresetError(f'{what}: wanted {type(old).__name__} for {where}, got {new!r}')
     return new

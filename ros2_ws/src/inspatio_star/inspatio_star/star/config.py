@@ -96,12 +96,16 @@ class SamplerConfig:
     :param shift: bends the schedule towards noise; 1 is a straight line.
     :param steps: where to denoise, in steps of the unbent schedule, first the noisiest.
     :param train_steps: length of the unbent schedule.
-    :raises ValueError: if the steps do not fall, or lie outside the schedule.
+    :param prediction: what the model's output is: 'flow', noise - x0; or 'residual', x0 - render,
+        with zeros for the render where there is no condition.
+    :raises ValueError: if the steps do not fall, or lie outside the schedule, or there is no such
+        prediction.
     """
 
     shift: float = 5.0
     steps: tuple[int, ...] = (1000, 750, 500, 250)
     train_steps: int = 1000
+    prediction: str = 'flow'
 
     def __post_init__(self) -> None:
         if not self.shift > 0:
@@ -110,3 +114,6 @@ class SamplerConfig:
         if not self.steps or list(self.steps) != sorted(inside, reverse=True):
             raise ValueError(f'steps: wanted falling ones in 1..{self.train_steps}, '
                              f'got {self.steps}')
+        if self.prediction not in ('flow', 'residual'):
+            raise ValueError("prediction: wanted 'flow' or 'residual', "
+                             f'got {self.prediction!r}')
