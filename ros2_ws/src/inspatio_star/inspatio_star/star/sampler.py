@@ -40,6 +40,8 @@ class Sampler:
         self._sigmas = grid.sigma_at(timesteps).to(self.stream.device)[:, None]
         self._instants = [self.stream.instant(float(timestep)) for timestep in timesteps]
         self._context_instant = self.stream.instant(0.0)
+        self._prediction = config.prediction
+        self._masks = dit.config.mask_channels
 
     def chunk(
         self, cache: ContextCache, prompt: Prompt, noise: Noise,
@@ -73,8 +75,11 @@ class Sampler:
         for step, instant in enumerate(self._instants):
             if step:
                 x = schedule.add_noise(x, noise(step), sigmas[step])
-            flow = self.stream.flow(x, embedded, instant, prompt, cache)
-            x = schedule.x0_from_flow(flow, x, sigmas[step])
+            out = self.stream.flow(x, embedded, instant, prompt, cache)
+            if self._prediction == 'flow':
+                x = schedule.x0_from_flow(out, x, sigmas[step])
+            else:
+                x = out if condition is None else out.add_(condition[:, :, self._masks:])
         return x
 
 
