@@ -12,7 +12,7 @@ setup(
     description=package.findtext('description'),
     license=package.findtext('license'),
     packages=find_packages(include=[name, f'{name}.*']),
-    package_data={f'{name}.star': ['*.cpp']},
+    package_data={f'{name}.star': ['*.cpp'], f'{name}.train': ['configs/*.toml']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{name}']),
         (f'share/{name}', ['package.xml']),
@@ -29,6 +29,7 @@ setup(
         'safetensors',
         'scikit-image',
         'scipy>=1.16',
+        'tensorboardX',
         'tokenizers',
         'torch',
         'transformers>=5',
