@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 import json
+import logging
 from pathlib import Path
 import sys
 from typing import TYPE_CHECKING
@@ -30,6 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     run: Callable[[argparse.Namespace], int] = arguments.run
+    # What a session makes of its options is said.
+    logging.basicConfig(format='inspatio-star: %(message)s')
+    logging.getLogger('inspatio_star').setLevel(logging.INFO)
     try:
         return run(arguments)
     except (InspatioError, OSError) as error:
@@ -125,6 +129,18 @@ def _add_render(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--session', default='warp', help='warp (default), star or fake')
     parser.add_argument('--preset', default='star-1.3b', help='model of a star session')
+    parser.add_argument(
+        '--decoder', default='vae', help='of a star session: vae (default), or taehv, faster'
+    )
+    parser.add_argument(
+        '--device', default='auto', help='of a star session: auto (default), cpu, cuda or cuda:N'
+    )
+    parser.add_argument(
+        '--dtype', default='auto', help='of a star session: auto (default), float32 or bfloat16'
+    )
+    parser.add_argument(
+        '--compile', action='store_true', help='have torch compile the model of a star session'
+    )
     parser.add_argument('--resolution', default='native', help='native (default) or HxW')
     parser.add_argument(
         '--intrinsics', metavar='fx,fy,cx,cy', help='of the rendered pictures; default: the world'
@@ -155,8 +171,8 @@ def _add_eval(parser: argparse.ArgumentParser) -> None:
         '--resolution', default='192x320', help='HxW (default 192x320), or native'
     )
     parser.add_argument(
-        '--every', type=int, default=4, metavar='N',
-        help='SSIM, HaarPSI and FSIM of every Nth frame (default 4) and the last',
+        '--every', type=int, default=8, metavar='N',
+        help='SSIM, HaarPSI and FSIM of every Nth frame (default 8) and the last',
     )
     parser.add_argument('--seed', type=int, default=0, metavar='N')
     parser.add_argument('--out', type=Path, required=True, metavar='DIR')
@@ -313,15 +329,18 @@ def _run_render(arguments: argparse.Namespace) -> int:
     )
 
     from inspatio_star.render import render, require_possible
-    from inspatio_star.sessions import open_session
+    from inspatio_star.sessions import StarOptions, open_session
 
     require_possible(arguments.out, arguments.fps, arguments.force)
     if arguments.seed < 0:
         raise InspatioError(f'seed: wanted a non-negative integer, got {arguments.seed}')
     path = _camera_path(arguments.path)
     K = None if arguments.intrinsics is None else _intrinsics(arguments.intrinsics)
+    options = StarOptions(
+        arguments.decoder, arguments.device, arguments.dtype, arguments.compile
+    )
     session = open_session(
-        arguments.session, arguments.world, arguments.resolution, K, arguments.preset
+        arguments.session, arguments.world, arguments.resolution, K, arguments.preset, options
     )
     # The bar goes to stderr, so that stdout holds the summary alone.
     columns = (

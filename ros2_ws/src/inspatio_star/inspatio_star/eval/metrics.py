@@ -42,7 +42,7 @@ class SquaredError:
     :param count: how many, three to a pixel.
     """
 
-    total: float = 0.0
+    total: int = 0
     count: int = 0
 
     def add(
@@ -66,8 +66,14 @@ class SquaredError:
                     f'where: wanted bool {rgb.shape[:-1]}, got {where.dtype} {where.shape}'
                 )
             rgb, wanted = rgb[where], wanted[where]
-        self.total += float(((rgb.astype(np.float64) - wanted.astype(np.float64)) ** 2).sum())
+        off = rgb.astype(np.int32) - wanted
+        self.total += int(np.square(off, out=off).sum(dtype=np.int64))
         self.count += rgb.size
+
+    def take_in(self, other: SquaredError) -> None:
+        """Add the errors of another pool."""
+        self.total += other.total
+        self.count += other.count
 
     @property
     def psnr_db(self) -> float | None:

@@ -50,14 +50,14 @@ class Quality:
         :param known: (H, W) bool, what the reference has seen.
         :param with_measures: or else squared errors alone, which are cheap.
         """
-        here = SquaredError()
-        here.add(rgb, truth)
-        self.psnr_db_of_frame[frame] = here.psnr_db
         chunk = 0 if frame < FIRST_CHUNK else 1 + (frame - FIRST_CHUNK) // CHUNK
-        self._whole.add(rgb, truth)
-        self._chunks.setdefault(chunk, SquaredError()).add(rgb, truth)
-        self._known.add(rgb, truth, known)
-        self._unseen.add(rgb, truth, ~known)
+        here = SquaredError()
+        for pool, where in ((self._known, known), (self._unseen, ~known)):
+            part = SquaredError()
+            part.add(rgb, truth, where)
+            for wider in (pool, here, self._whole, self._chunks.setdefault(chunk, SquaredError())):
+                wider.take_in(part)
+        self.psnr_db_of_frame[frame] = here.psnr_db
         if with_measures:
             for name, measure in self.measures.items():
                 self._values.setdefault(name, []).append(measure(rgb, truth))

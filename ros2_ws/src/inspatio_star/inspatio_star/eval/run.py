@@ -50,7 +50,7 @@ class Settings:
 
     size: tuple[int, int] | None = None
     seed: int = 0
-    every: int = 4
+    every: int = 8
     measures: Mapping[str, Measure] = field(default_factory=lambda: MEASURES)
 
     def __post_init__(self) -> None:
