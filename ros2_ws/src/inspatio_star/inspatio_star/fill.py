@@ -54,14 +54,16 @@ def fill_holes(rgb: NDArray[Colour], depth_m: Float32, known: Bools) -> NDArray[
     height, width = rgb.shape[:2]
     if known.shape != (height, width):
         raise ValueError(f'known: wanted {(height, width)} bool, got {known.shape}')
-    return fill_behind(rgb, background_inverse_depth(depth_m, known), known)
-
-
-def fill_behind(rgb: NDArray[Colour], inverse: Float32, known: Bools) -> NDArray[Colour]:
-    """Fill holes as `fill_holes` does, given `background_inverse_depth`; nothing is checked."""
+    inverse = background_inverse_depth(depth_m, known)
     out = rgb.copy()
+    fill_behind(out, inverse, known)
+    return out
+
+
+def fill_behind(rgb: NDArray[Colour], inverse: Float32, known: Bools) -> None:
+    """Fill holes as `fill_holes` does, in place and unchecked, given the background's depth."""
     if not known.any() or known.all():
-        return out
+        return
     height, width = known.shape
     levels: list[Float32] = []
     while not levels or height > 1 or width > 1:
@@ -74,8 +76,7 @@ def fill_behind(rgb: NDArray[Colour], inverse: Float32, known: Bools) -> NDArray
         levels.append(coarse)
     for fine, coarse in zip(levels[-2::-1], levels[:0:-1], strict=True):
         _take(fine, coarse)
-    _paint(levels[0], inverse, known, np.float32(0.5 if rgb.dtype == np.uint8 else 0), out)
-    return out
+    _paint(levels[0], inverse, known, np.float32(0.5 if rgb.dtype == np.uint8 else 0), rgb)
 
 
 def background_inverse_depth(depth_m: Float32, known: Bools) -> Float32:
@@ -96,29 +97,31 @@ def background_inverse_depth(depth_m: Float32, known: Bools) -> Float32:
         raise ValueError(f'depth_m: wanted (H, W) float32, got {depth_m.shape} {depth_m.dtype}')
     if known.shape != depth_m.shape or known.dtype != np.bool_:
         raise ValueError(f'known: wanted {depth_m.shape} bool, got {known.shape} {known.dtype}')
-    inverse = np.empty(depth_m.shape, np.float32)
-    mean, holes = _invert(depth_m, known, inverse)
-    if np.isnan(mean):
+    inverse = np.zeros(depth_m.shape, np.float32)
+    if not _invert(depth_m, known, inverse):
         raise ValueError('depth_m: wanted metres where known, got NaN')
-    if holes:
-        _follow_lines(known, np.float32(mean), holes, inverse)
+    continue_background(inverse, known)
     return inverse
 
 
+def continue_background(inverse: Float32, known: Bools) -> None:
+    """Continue inverse depths into holes as `background_inverse_depth` does, in place."""
+    if not known.all():
+        mean = inverse.mean(where=known, dtype=np.float64) if known.any() else 1.0
+        _follow_lines(known, np.float32(mean), known.size - int(known.sum()), inverse)
+
+
 @njit(nogil=True, cache=True, error_model='numpy')
-def _invert(depth_m: Float32, known: Bools, inverse: Float32) -> tuple[float, int]:
-    """Write 1 / depth where known; return its mean, 1 if nothing is known, and count holes."""
-    total, count = 0.0, 0
+def _invert(depth_m: Float32, known: Bools, inverse: Float32) -> bool:
+    """Write 1 / depth where known; return whether none of it is NaN."""
+    are_numbers = True
     for v in range(known.shape[0]):
         for u in range(known.shape[1]):
             if known[v, u]:
                 z = depth_m[v, u]
-                # Ordered so that NaN stays NaN.
-                z = NEAREST_M if z < NEAREST_M else FARTHEST_M if z > FARTHEST_M else z
-                inverse[v, u] = np.float32(1) / z
-                total += inverse[v, u]
-                count += 1
-    return total / count if count else 1.0, known.size - count
+                are_numbers &= z == z
+                inverse[v, u] = np.float32(1) / min(max(z, NEAREST_M), FARTHEST_M)
+    return are_numbers
 
 
 @njit(nogil=True, cache=True, error_model='numpy', inline='always')
@@ -337,13 +340,13 @@ def _take(fine: Float32, coarse: Float32) -> None:
 
 @njit(nogil=True, cache=True, error_model='numpy')
 def _paint(
-    coarse: Float32, inverse: Float32, known: Bools, offset: np.float32, out: NDArray[Colour]
+    coarse: Float32, inverse: Float32, known: Bools, offset: np.float32, rgb: NDArray[Colour]
 ) -> None:
     """Write the pixels of holes; the offset rounds."""
     for v in range(known.shape[0]):
         for u in range(known.shape[1]):
             if not known[v, u]:
                 r, g, b, _ = _offer(coarse, v, u, inverse[v, u])
-                out[v, u, 0] = r + offset
-                out[v, u, 1] = g + offset
-                out[v, u, 2] = b + offset
+                rgb[v, u, 0] = r + offset
+                rgb[v, u, 1] = g + offset
+                rgb[v, u, 2] = b + offset

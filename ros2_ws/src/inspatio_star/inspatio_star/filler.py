@@ -14,7 +14,13 @@ from numba import njit
 import numpy as np
 
 from inspatio_star.depth import complete_depth
-from inspatio_star.fill import Bools, Float32, background_inverse_depth, fill_behind
+from inspatio_star.fill import (
+    Bools,
+    Float32,
+    background_inverse_depth,
+    continue_background,
+    fill_behind,
+)
 from inspatio_star.warp import Float64, FloatRender, View, Warper, known_depth
 
 # A pixel of guessed depth counts unless it is this much nearer than the background behind a
@@ -60,16 +66,15 @@ class Filler:
         :returns: fresh arrays; -1 and 1 m where nothing at all is known.
         """
         render = self._warper.render_float(views, T_world_camera)
-        rgb, depth_m, known = render.rgb, render.depth_m, render.known
-        inverse = background_inverse_depth(depth_m, known)
+        rgb, known = render.rgb.copy(), render.known.copy()
+        inverse = background_inverse_depth(render.depth_m, known)
         guesses = [guess for guess in map(self._guess, views) if guess is not None]
         if guesses and not known.all():
             guessed = self._warper.render_float(guesses, T_world_camera)
-            rgb, depth_m, known = rgb.copy(), depth_m.copy(), known.copy()
-            _accept(guessed.rgb, guessed.depth_m, inverse, rgb, depth_m, known)
-            inverse = background_inverse_depth(depth_m, known)
-        return Filled(render, fill_behind(rgb, inverse, known),
-                      np.where(known, depth_m, np.float32(1) / inverse))
+            _accept(guessed.rgb, guessed.depth_m, rgb, inverse, known)
+            continue_background(inverse, known)
+        fill_behind(rgb, inverse, known)
+        return Filled(render, rgb, _merged_depth(render.depth_m, inverse))
 
     def _guess(self, view: View) -> View | None:
         if view not in self._guesses:
@@ -96,8 +101,7 @@ def guessed_view(view: View) -> View | None:
 
 @njit(nogil=True, cache=True, error_model='numpy')
 def _accept(
-    guessed_rgb: Float32, guessed_m: Float32, inverse: Float32, rgb: Float32, depth_m: Float32,
-    known: Bools,
+    guessed_rgb: Float32, guessed_m: Float32, rgb: Float32, inverse: Float32, known: Bools,
 ) -> None:
     """Take into holes, in place, what lies at the background or behind it."""
     for v in range(known.shape[0]):
@@ -105,5 +109,16 @@ def _accept(
             if not known[v, u] and guessed_m[v, u] * inverse[v, u] > NEARER:
                 for c in range(3):
                     rgb[v, u, c] = guessed_rgb[v, u, c]
-                depth_m[v, u] = guessed_m[v, u]
+                inverse[v, u] = np.float32(1) / guessed_m[v, u]
                 known[v, u] = True
+
+
+@njit(nogil=True, cache=True, error_model='numpy')
+def _merged_depth(depth_m: Float32, inverse: Float32) -> Float32:
+    """Return depth, and where that is NaN what the inverse depth says."""
+    out = np.empty_like(depth_m)
+    for v in range(out.shape[0]):
+        for u in range(out.shape[1]):
+            z = depth_m[v, u]
+            out[v, u] = np.float32(1) / inverse[v, u] if np.isnan(z) else z
+    return out
