@@ -22,6 +22,7 @@ setup(
         'av',
         'ftfy',
         'huggingface-hub>=1',
+        'moderngl',
         'numba',
         'numpy',
         'opencv-python<5',

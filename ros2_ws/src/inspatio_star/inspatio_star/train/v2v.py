@@ -1,0 +1,159 @@
+"""V2V clips of procedural scenes: what a camera sees along a path, and its condition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from inspatio_star.train.clips import Arrays
+from inspatio_star.train.paths import random_path
+from inspatio_star.train.raster import Raster
+from inspatio_star.train.scenes import random_scene
+from inspatio_star.train.textures import Surfaces
+from inspatio_star.warp import View, Warper
+from inspatio_star.world import intrinsics_matrix
+
+U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+
+# Fills the holes of a render: rgb (H, W, 3) uint8, depth_m (H, W) float32 with NaN in holes and
+# known (H, W) bool become rgb (H, W, 3) uint8, the same where known.
+Fill: TypeAlias = Callable[[U8, F32, NDArray[np.bool_]], U8]
+
+HFOV_DEG = (50.0, 75.0)
+# The largest share of a frame that the source has not seen lies between these; small ones are
+# wanted more often.
+UNSEEN = (0.03, 0.42)
+# Nothing is nearer to the camera, at the source and along the path.
+NEAREST_M, NEAREST_ON_PATH_M = 0.35, 0.2
+# This share of the clips has the depth of a stereo pair: unknown where the right camera, so far
+# away at a reach of 2.5 m, sees nothing or something nearer than that by 2 %.
+STEREO_SHARE, BASELINE_M, NEARER = 0.25, (0.05, 0.25), 0.98
+# Of the source, in bytes: too dark or too flat pictures are not taken.
+MEAN_BYTE, MIN_SPREAD = (85.0, 145.0), 22.0
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """One clip, as the arrays of a shard hold it; see `ShardInfo.layout`."""
+
+    truth: U8
+    source: U8
+    source_depth_m: F32
+    K: F64
+    T_world_source: F64
+    T_world_camera: F64
+    depth_m: NDArray[np.float16]
+
+
+def make_clip(
+    raster: Raster, surfaces: Surfaces, rng: np.random.Generator, frames: int
+) -> Clip:
+    """
+    Make scenes until one is good, and film it.
+
+    :param raster: of the size of the clip.
+    :param surfaces: to draw textures from.
+    :param rng: decides all.
+    :param frames: of the clip; the first is the source.
+    """
+    while True:
+        clip = _tried_clip(raster, surfaces, rng, frames)
+        if clip is not None:
+            return clip
+
+
+def _tried_clip(
+    raster: Raster, surfaces: Surfaces, rng: np.random.Generator, frames: int
+) -> Clip | None:
+    scene = random_scene(surfaces, rng)
+    height, width = raster.height, raster.width
+    f = width / 2 / np.tan(np.deg2rad(rng.uniform(*HFOV_DEG)) / 2)
+    K = intrinsics_matrix(f, f, (width - 1) / 2, (height - 1) / 2)
+    raster.load(scene.mesh)
+    T_world_source = scene.T_world_camera
+    source_depth_m = raster.depth_m(K, T_world_source)
+    if not source_depth_m.min() > NEAREST_M:
+        return None
+    # Light is set as a camera sets it, by the mean of the picture.
+    gain, wanted = 1.0, rng.uniform(*MEAN_BYTE)
+    for _ in range(3):
+        source = raster.rgb(K, T_world_source, gain)
+        gain *= float(np.clip((wanted / max(source.mean(), 1.0)) ** 2.2, 0.2, 5.0))
+    source = raster.rgb(K, T_world_source, gain)
+    if source.std() < MIN_SPREAD:
+        return None
+    if rng.random() < STEREO_SHARE:
+        baseline_m = float(rng.uniform(*BASELINE_M)) * scene.reach_m / 2.5
+        source_depth_m = _stereo_depth(raster, source_depth_m, K, T_world_source, baseline_m)
+    view, warper = View(source, source_depth_m, K, T_world_source), Warper(height, width, K)
+    for _ in range(4):
+        path = random_path(rng, frames, scene.reach_m)
+        poses = _scaled(path.poses, warper, view, 0.05 + 0.35 * rng.random() ** 2)
+        if poses is None:
+            continue
+        depth_m = np.stack([raster.depth_m(K, T) for T in poses])
+        if depth_m.min() > NEAREST_ON_PATH_M:
+            truth = np.stack([raster.rgb(K, T, gain) for T in poses])
+            return Clip(truth, source, source_depth_m, K, T_world_source, poses,
+                        depth_m.astype(np.float16))
+    return None
+
+
+def _stereo_depth(
+    raster: Raster, depth_m: F32, K: F64, T_world_camera: F64, baseline_m: float
+) -> F32:
+    """Return the depth with NaN where a second camera to the right does not see the surface."""
+    right = T_world_camera.copy()
+    right[:3, 3] += baseline_m * right[:3, 0]
+    right_m = raster.depth_m(K, right)
+    rows, columns = np.indices(depth_m.shape)
+    there = np.rint(columns - K[0, 0] * baseline_m / depth_m).astype(int)
+    inside = there >= 0
+    seen = inside & (right_m[rows, np.where(inside, there, 0)] > NEARER * depth_m)
+    return np.where(seen, depth_m, np.float32(np.nan))
+
+
+def _scaled(
+    poses: Callable[[float], F64], warper: Warper, view: View, wanted: float
+) -> F64 | None:
+    """Return the path, as long as drawn or shorter, or a little longer, that hides `wanted`."""
+    scale = 1.0
+    for _ in range(4):
+        T = view.T_world_camera @ poses(scale)
+        some = T[np.linspace(0, len(T) - 1, 5).astype(int)[1:]]
+        unseen = max(1 - warper.render([view], pose).known.mean() for pose in some)
+        if UNSEEN[0] <= unseen <= UNSEEN[1] and (unseen <= 1.15 * wanted or scale < 0.99):
+            return np.asarray(T)
+        scale *= float(np.clip(wanted / max(unseen, 1e-3), 0.4, 1.6))
+        scale = min(scale, 1.4)
+    return None
+
+
+def telea(rgb: U8, depth_m: F32, known: NDArray[np.bool_]) -> U8:
+    """Fill holes with OpenCV's inpainting after Telea, radius 3; depth is not used."""
+    return np.asarray(cv2.inpaint(rgb, np.where(known, np.uint8(0), np.uint8(1)), 3,
+                                  cv2.INPAINT_TELEA))
+
+
+def write_condition(clip: Arrays, out: Arrays, fill: Fill) -> None:
+    """
+    Write the constraint of every frame of a clip with its holes filled, and where it is known.
+
+    :param clip: arrays of one clip, without their first axis.
+    :param out: `filled` and `known` of it.
+    :param fill: of the holes.
+    """
+    view = View(clip['source'], clip['source_depth_m'], clip['K'], clip['T_world_source'])
+    height, width = clip['source_depth_m'].shape
+    warper = Warper(height, width, clip['K'])
+    for t, T_world_camera in enumerate(clip['T_world_camera']):
+        render = warper.render([view], T_world_camera)
+        out['known'][t] = render.known
+        out['filled'][t] = fill(render.rgb, render.depth_m, render.known)
