@@ -26,10 +26,12 @@ setup: ## the Python environment, ROS 2 and the built packages; all others do th
 world: setup ## the bundled world, worlds/motorcycle.world
 	@$(in_workspace) inspatio-star world bundled -o $(world)
 
-demo: world ## drive through the world, record it to out/demo; WORLD= SESSION= PRESET= SIZE= DURATION= (s)
+demo: world ## drive through the world, record it to out/demo; WORLD= SESSION= PRESET= SIZE= DURATION= (s), of star DECODER= DEVICE= DTYPE= COMPILE=true
 	@$(in_workspace) python -m inspatio_sim.demo \
 		$(if $(WORLD),--world '$(WORLD)') $(if $(SESSION),--session '$(SESSION)') \
 		$(if $(PRESET),--preset '$(PRESET)') $(if $(SIZE),--resolution '$(SIZE)') \
+		$(if $(DECODER),--star-decoder '$(DECODER)') $(if $(DEVICE),--star-device '$(DEVICE)') \
+		$(if $(DTYPE),--star-dtype '$(DTYPE)') $(if $(COMPILE),--star-compile '$(COMPILE)') \
 		$(if $(DURATION),--duration-s '$(DURATION)')
 
 check: setup ## lint, types and the fast tests

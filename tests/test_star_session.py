@@ -11,12 +11,13 @@ import torch
 
 from inspatio_star.checkpoint_codec import VAE_NAMES
 from inspatio_star.checkpoint_dit import reference_names, reference_shape
-from inspatio_star.codec.wan_vae import WanVAE
+from inspatio_star.codec.taehv import TAEHVDecoder
+from inspatio_star.codec.wan_vae import WanDecoder, WanVAE
 from inspatio_star.contract import CameraPath
 from inspatio_star.errors import CheckpointError, PresetError, SessionError
-from inspatio_star.local import StarSession, load_model, random_model
+from inspatio_star.local import StarSession, load_model, random_model, require_compiler
 from inspatio_star.presets import PublicFile, preset_named
-from inspatio_star.sessions import open_session
+from inspatio_star.sessions import StarOptions, open_session, place
 from inspatio_star.world import Frame, World, intrinsics_matrix, save
 
 pytestmark = pytest.mark.usefixtures('one_thread')
@@ -118,6 +119,110 @@ def test_bfloat16_sessions_are_saved_and_restored_bit_for_bit(world):
     np.testing.assert_array_equal(session.step(next_path(session, 1)).rgb, ours)
 
 
+def latents_of(session, path):
+    """Return what the session's encoder makes of the next chunk: source and render, or render."""
+    made, encoder = [], session._model.encoder
+    encode = encoder.encode
+
+    def listening(video, state):
+        made.append(encode(video, state))
+        return made[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoder, 'encode', listening)
+        session.step(path)
+    return made[0]
+
+
+SETTLED = 11  # chunks after which a still source's state is known to repeat
+
+
+def test_a_still_source_is_encoded_until_its_state_repeats(world):
+    keeps = StarSession(world, random_model(TINY), reuse_still=True)
+    encodes = StarSession(world, random_model(TINY), reuse_still=False)
+    streams, worst, nbytes = [], 0.0, []
+    for chunk in range(SETTLED + 5):
+        still = keeps._still
+        ours = latents_of(keeps, next_path(keeps, chunk))
+        theirs = latents_of(encodes, next_path(encodes, chunk))
+        source = ours[:1] if still is None else still.transpose(1, 2)
+        assert torch.equal(source, theirs[:1]), f'source of chunk {chunk}'
+        worst = max(worst, float((ours[-1:] - theirs[-1:]).abs().max()))
+        streams.append(len(ours))
+        nbytes.append(keeps.carry_nbytes - encodes.carry_nbytes)
+    assert streams == [2] * SETTLED + [1] * 5
+    # Another batch, another kernel: the last bits of the render may differ.
+    assert worst < 1e-5
+    assert nbytes[SETTLED - 2] == 0 and nbytes[SETTLED - 1] == nbytes[-1] < 0
+
+
+def test_states_are_restored_bit_for_bit_across_the_end_of_encoding_a_still_source(world):
+    model = random_model(TINY)
+    session = StarSession(world, model, reuse_still=True)
+    states, chunks = [], []
+    for chunk in range(SETTLED + 2):
+        states.append(session.save())
+        chunks.append(session.step(next_path(session, chunk)))
+    assert 'still' not in states[SETTLED - 1].arrays and 'still' in states[SETTLED].arrays
+    other = StarSession(world, model, reuse_still=True)
+    for begin in (SETTLED + 1, SETTLED - 1, SETTLED):
+        other.restore(states[begin])
+        for chunk in range(begin, SETTLED + 2):
+            ours = other.step(next_path(other, chunk))
+            np.testing.assert_array_equal(ours.rgb, chunks[chunk].rgb)
+            np.testing.assert_array_equal(ours.depth_m, chunks[chunk].depth_m)
+    ours = other.save().arrays
+    for name, array in session.save().arrays.items():
+        np.testing.assert_array_equal(ours[name], array)
+    # A session that is begun again encodes its source again.
+    other.reset()
+    np.testing.assert_array_equal(other.step(next_path(other, 0)).rgb, chunks[0].rgb)
+    assert 'still' not in other.save().arrays
+
+
+def test_a_state_with_too_many_streams_is_refused(world):
+    session = StarSession(world, random_model(TINY))
+    session.step(next_path(session, 0))
+    state = session.save()
+    arrays = state.arrays | {'still': state.arrays['last']}
+    with pytest.raises(SessionError, match='wanted 1 streams in encoder/.*, got 2'):
+        session.restore(replace(state, arrays=arrays))
+
+
+def test_a_video_is_encoded_until_its_last_frame_has_stood_long_enough(world):
+    first, random = world.frames[0], np.random.default_rng(2)
+    frames = 9 + 12 + 5  # the third chunk is the first that begins with the last frame or later
+    film = World('film', tuple(
+        replace(first, rgb=random.integers(0, 256, (32, 48, 3), dtype=np.uint8))
+        for _ in range(frames)))
+    session = StarSession(film, random_model(TINY), reuse_still=True)
+    encodes = StarSession(film, random_model(TINY), reuse_still=False)
+    streams = []
+    for chunk in range(SETTLED + 5):
+        ours = latents_of(session, next_path(session, chunk))
+        still = session._still
+        theirs = latents_of(encodes, next_path(encodes, chunk))
+        source = ours[:1] if len(ours) == 2 else still.transpose(1, 2)
+        assert torch.equal(source, theirs[:1]), f'source of chunk {chunk}'
+        streams.append(len(ours))
+    held = SETTLED + 2  # the picture stands from the end of the third chunk on
+    assert streams == [2] * held + [1] * (SETTLED + 5 - held)
+
+
+@pytest.mark.parametrize(('sizes', 'size', 'dtype', 'keeps'), [
+    ('star-tiny', (32, 48), torch.float32, False),
+    ('star-tiny', (32, 48), torch.bfloat16, True),
+    ('star-small', (96, 160), torch.float32, False),
+    ('star-small', (240, 416), torch.float32, True),
+])
+def test_a_still_source_is_kept_where_one_clip_is_faster_than_two(
+    world, sizes, size, dtype, keeps
+):
+    preset = preset_named(sizes, {'dit': {'num_layers': 1}})
+    session = StarSession(world, random_model(preset, dtype=dtype), *size)
+    assert session._reuse_still is keeps
+
+
 def write_public(folder: Path, model) -> None:
     """Write the weights of a small model under their public names."""
     dit = {}
@@ -180,3 +285,105 @@ def test_sessions_are_opened_by_name(world, tmp_path, monkeypatch, caplog):
         open_session('star', str(folder), '32x48', preset='star-1.3b')
     with pytest.raises(SessionError, match='intrinsics'):
         open_session('star', str(folder), '32x48', np.eye(3), 'star-tiny')
+
+
+@pytest.mark.parametrize(('options', 'said', 'decoder', 'dtype'), [
+    (StarOptions(), 'decoder vae, float32 on cpu', WanDecoder, torch.float32),
+    (StarOptions('taehv', 'cpu', 'bfloat16'), 'decoder taehv, bfloat16 on cpu', TAEHVDecoder,
+     torch.bfloat16),
+])
+def test_options_are_obeyed_and_said(
+    world, tmp_path, caplog, monkeypatch, options, said, decoder, dtype
+):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    caplog.set_level('INFO', 'inspatio_star')
+    folder = save(world, tmp_path / 'slope.world')
+    session = open_session('star', str(folder), '32x48', preset='star-tiny', options=options)
+    assert f'preset star-tiny, {said}' in caplog.text
+    assert isinstance(session._model.decoder, decoder)
+    chunk = session.step(next_path(session, 0))
+    assert chunk.rgb.shape == (9, 32, 48, 3) and chunk.rgb.std() > 0
+    state = session.save()
+    assert session._last.dtype == dtype and session._last.is_cpu
+    ours = session.step(next_path(session, 1)).rgb
+    session.restore(state)
+    np.testing.assert_array_equal(session.step(next_path(session, 1)).rgb, ours)
+
+
+def test_auto_means_cuda_and_bfloat16_where_there_is_cuda(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    for options, wanted in (
+        (StarOptions(), ('cuda', torch.bfloat16)),
+        (StarOptions(dtype='float32'), ('cuda', torch.float32)),
+        (StarOptions(device='cuda:1'), ('cuda:1', torch.bfloat16)),
+        (StarOptions(device='cpu'), ('cpu', torch.float32)),
+    ):
+        device, dtype = place(options)
+        assert (str(device), dtype) == wanted
+    with pytest.raises(SessionError, match='wanted cuda:2, got 2 CUDA devices'):
+        place(StarOptions(device='cuda:2'))
+
+
+@pytest.mark.parametrize(('wrong', 'message'), [
+    ({'decoder': 'VAE'}, "decoder: wanted one of vae, taehv, got 'VAE'"),
+    ({'dtype': 'float16'}, "dtype: wanted one of auto, float32, bfloat16, got 'float16'"),
+    ({'device': 'gpu'}, "device: wanted auto, cpu, cuda or cuda:N, got 'gpu'"),
+    ({'device': 'cuda:'}, "device: wanted auto, cpu, cuda or cuda:N, got 'cuda:'"),
+])
+def test_unknown_options_are_refused(wrong, message):
+    with pytest.raises(SessionError) as caught:
+        StarOptions(**wrong)
+    assert str(caught.value) == message
+
+
+def test_parameters_of_the_node_are_the_options():
+    pytest.importorskip('rclpy')
+    from inspatio_sim.parameters import PARAMETERS, star_options
+
+    defaults = {declared.name: declared.default for declared in PARAMETERS}
+    assert star_options(defaults) == StarOptions()
+    others = {'star_decoder': 'taehv', 'star_device': 'cuda:1', 'star_dtype': 'float32',
+              'star_compile': True}
+    assert star_options(defaults | others) == StarOptions('taehv', 'cuda:1', 'float32', True)
+    with pytest.raises(SessionError, match="device: wanted .* got 'gpu'"):
+        star_options(defaults | {'star_device': 'gpu'})
+
+
+def test_cuda_is_refused_where_there_is_none(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    folder = save(world, tmp_path / 'slope.world')
+    with pytest.raises(SessionError, match='device: wanted cuda, got 0 CUDA devices'):
+        open_session('star', str(folder), '32x48', preset='star-tiny',
+                     options=StarOptions(device='cuda'))
+
+
+def test_a_missing_compiler_is_named(monkeypatch):
+    import torch._inductor.config as inductor
+
+    monkeypatch.setattr(inductor.cpp, 'cxx', ('/nowhere/g++',))
+    with pytest.raises(SessionError, match=r'compile: wanted a compiler .* for cpu'):
+        require_compiler(torch.device('cpu'))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize('decoder', ['vae', 'taehv'])
+def test_compiled_sessions_make_the_same_chunks(world, tmp_path, monkeypatch, decoder):
+    monkeypatch.setenv('TORCHINDUCTOR_CACHE_DIR', str(tmp_path / 'inductor'))
+    folder = save(world, tmp_path / 'slope.world')
+    plain, compiled = (
+        open_session('star', str(folder), '32x48', preset='star-tiny',
+                     options=StarOptions(decoder, 'cpu', compile=compile))
+        for compile in (False, True))
+    for chunk in range(3):
+        ours = compiled.step(next_path(compiled, chunk))
+        theirs = plain.step(next_path(plain, chunk))
+        assert (compiled._last - plain._last).abs().max() < 1e-4
+        # Bytes are truncated: one that is nearly whole may fall to either side.
+        assert np.abs(ours.rgb.astype(int) - theirs.rgb).max() <= 1
+        np.testing.assert_array_equal(ours.known, theirs.known)
+        state = compiled.save()
+    ours = compiled.step(next_path(compiled, 3)).rgb
+    compiled.restore(state)
+    np.testing.assert_array_equal(compiled.step(next_path(compiled, 3)).rgb, ours)

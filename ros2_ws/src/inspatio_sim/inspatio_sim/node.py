@@ -70,6 +70,7 @@ class SimNode(Node):
         super().__init__('inspatio_sim', **options)
         self._values = values = parameters.declare(self)
         size_from_text(values['resolution'])
+        self._star_options = parameters.star_options(values)
         if values['publish_clock'] and self.get_parameter('use_sim_time').value:
             raise ValueError(
                 'publish_clock: wanted one source of the clock, got use_sim_time as well'
@@ -119,7 +120,8 @@ class SimNode(Node):
     def _opener(self, world: str) -> Callable[[], Any]:
         values = self._values
         return partial(
-            open_session, values['session'], world, values['resolution'], preset=values['preset']
+            open_session, values['session'], world, values['resolution'],
+            preset=values['preset'], options=self._star_options,
         )
 
     def _report_loaded(self, error: BaseException | None, began_s: float) -> None:
@@ -304,6 +306,8 @@ def make_room_for_pictures() -> None:
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted or told to quit; returns the exit code."""
     logging.basicConfig(level=logging.WARNING, format='%(levelname)s %(name)s: %(message)s')
+    # What a session makes of its options is said.
+    logging.getLogger('inspatio_star').setLevel(logging.INFO)
     make_room_for_pictures()
     rclpy.init(args=args)
     node = None

@@ -16,6 +16,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from inspatio_star.motion import MotionConfig
+from inspatio_star.sessions import DECODERS, DTYPES, StarOptions
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,21 @@ class _Declared:
         return ''
 
 
-_LIMITS = MotionConfig()
+_LIMITS, _STAR = MotionConfig(), StarOptions()
 PARAMETERS = (
     _Declared('world', 'worlds/motorcycle.world', 'Folder of the world to play, or its name in '
               'one of the folders of INSPATIO_WORLDS'),
     _Declared('session', 'warp', 'What makes the pictures', choices=('warp', 'star', 'fake')),
     _Declared('preset', 'star-1.3b', 'Which model a star session plays; star-tiny and star-small '
               'are untrained'),
+    _Declared('star_decoder', _STAR.decoder, 'What a star session makes pictures of latents with: '
+              'taehv is faster than vae, and not the same', choices=DECODERS),
+    _Declared('star_device', _STAR.device, 'Where a star session computes: auto, cpu, cuda or '
+              'cuda:N; auto is cuda where there is one, else cpu'),
+    _Declared('star_dtype', _STAR.dtype, 'What a star session computes in; auto is bfloat16 on '
+              'cuda, float32 on a cpu', choices=DTYPES),
+    _Declared('star_compile', _STAR.compile, 'Whether torch compiles the model of a star session, '
+              'which takes minutes'),
     _Declared('resolution', '480x832', 'Rows x columns of the pictures, or native'),
     _Declared('seed', 0, 'Seed of all randomness', span=(0, 2**31 - 1)),
     _Declared('start', 'playing', 'What to do when the world is there',
@@ -139,6 +148,20 @@ def fault_of(changes: Sequence[Parameter]) -> str:
         if declared is not None and (fault := declared.fault(change.value)):
             return fault
     return ''
+
+
+def star_options(values: dict[str, Any]) -> StarOptions:
+    """
+    Return how a star session computes from the values of all parameters.
+
+    :raises SessionError: if the device is none that there can be.
+    """
+    return StarOptions(
+        decoder=values['star_decoder'],
+        device=values['star_device'],
+        dtype=values['star_dtype'],
+        compile=values['star_compile'],
+    )
 
 
 def motion_config(values: dict[str, Any]) -> MotionConfig:

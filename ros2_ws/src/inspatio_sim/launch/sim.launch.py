@@ -10,13 +10,24 @@ from launch import LaunchContext, LaunchDescription
 
 PACKAGE = 'inspatio_sim'
 AS_FILE = 'empty: as params_file says'
+# Arguments that are parameters of the node, and what they are there.
+PARAMETERS = {
+    'world': str,
+    'session': str,
+    'preset': str,
+    'star_decoder': str,
+    'star_device': str,
+    'star_dtype': str,
+    'star_compile': 'true'.__eq__,
+    'resolution': str,
+}
 
 
 def _nodes(context: LaunchContext) -> list[Node]:
     """Return the nodes; an argument that was not given leaves the parameters file alone."""
     given = {
-        name: value
-        for name in ('world', 'session', 'preset', 'resolution')
+        name: typed(value)
+        for name, typed in PARAMETERS.items()
         if (value := LaunchConfiguration(name).perform(context))
     }
     sim_time = LaunchConfiguration('use_sim_time').perform(context)
@@ -63,6 +74,29 @@ def generate_launch_description() -> LaunchDescription:
             'preset',
             default_value='',
             description=f'Model of a star session ({AS_FILE})',
+        ),
+        DeclareLaunchArgument(
+            'star_decoder',
+            default_value='',
+            choices=['', 'vae', 'taehv'],
+            description=f'What a star session makes pictures of latents with ({AS_FILE})',
+        ),
+        DeclareLaunchArgument(
+            'star_device',
+            default_value='',
+            description=f'Where a star session computes: auto, cpu, cuda, cuda:N ({AS_FILE})',
+        ),
+        DeclareLaunchArgument(
+            'star_dtype',
+            default_value='',
+            choices=['', 'auto', 'float32', 'bfloat16'],
+            description=f'What a star session computes in ({AS_FILE})',
+        ),
+        DeclareLaunchArgument(
+            'star_compile',
+            default_value='',
+            choices=['', 'true', 'false'],
+            description=f'Whether torch compiles the model of a star session ({AS_FILE})',
         ),
         DeclareLaunchArgument(
             'resolution',

@@ -2,17 +2,18 @@
 A session in which STAR imagines what the reference does not show.
 
 Chunk by chunk: warp, condition, sample, decode, depth.  What it remembers between two chunks is
-the last chunk's latents and what the codec carries; nothing else.
+the last chunk's latents, what the codec carries, and the latents of a source that stands still.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 import time
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ from inspatio_star.checkpoint_codec import (
 from inspatio_star.checkpoint_dit import dit_state_from_reference
 from inspatio_star.codec.stream import DecoderState, EncoderState
 from inspatio_star.codec.taehv import TAEHV, TAEHVDecoder
-from inspatio_star.codec.wan_vae import WanDecoder, WanEncoder, WanVAE
+from inspatio_star.codec.wan_vae import WanDecoder, WanEncoder, WanVAE, WanVAEConfig
 from inspatio_star.conditioning import latents_from_masks
 from inspatio_star.contract import CameraPath, Chunk, SessionState, WorldInfo
 from inspatio_star.depth import complete_depth
@@ -37,13 +38,19 @@ from inspatio_star.progress import Progress
 from inspatio_star.star.config import SamplerConfig
 from inspatio_star.star.dit import Dit
 from inspatio_star.star.sampler import Sampler, chunk_noise
+from inspatio_star.star.stream import StreamDit
 from inspatio_star.text import TextEncoder, cached_rows, fingerprint
 from inspatio_star.warp import FloatRender, Rule, View, Warper, float_from_rgb_u8
 from inspatio_star.weights import default_folder, files_of, path_of, sha256_of
 from inspatio_star.world import World, world_at
 
 # What keeps the names of saved tensors apart.
-LAST, ENCODER, DECODER = 'last', 'encoder/', 'decoder/'
+LAST, STILL, ENCODER, DECODER = 'last', 'still', 'encoder/', 'decoder/'
+# Channels times frames times rows of one clip in float32, up to which PyTorch's CPU convolutions
+# take a slower way than they take for two clips (its ConvParams::use_mkldnn).
+SLOW_ALONE = 20480
+
+T = TypeVar('T')
 
 
 @dataclass(frozen=True)
@@ -55,12 +62,15 @@ class StarModel:
     :param sampler: its schedule.
     :param encoder: pictures to latents.
     :param decoder: latents to pictures: the VAE's, or TAEHV's, which is faster and not the same.
+    :param compiled: whether a session has torch compile the transformer and the decoder; see
+        :func:`require_compiler`.
     """
 
     dit: Dit
     sampler: SamplerConfig
     encoder: WanEncoder
     decoder: WanDecoder | TAEHVDecoder
+    compiled: bool = False
 
 
 def random_model(
@@ -136,6 +146,26 @@ def prompt_rows(prompt: str, preset: Preset) -> Tensor | None:
     )
 
 
+def require_compiler(device: torch.device) -> None:
+    """
+    Compile a small function, to see whether torch can.
+
+    :raises SessionError: if it cannot.
+    """
+    double: Callable[[Tensor], Tensor] = torch.compile(
+        lambda x: x + x, options={'fx_graph_cache': False}
+    )
+    try:
+        double(torch.ones(8, device=device))
+    # Behind torch.compile are several compilers, which agree on no class of errors.
+    except Exception as error:
+        said = str(error).strip().splitlines() or ['']
+        raise SessionError(
+            f'compile: wanted a compiler that torch.compile can use for {device.type} (g++, and '
+            f'Triton for cuda), got {type(error).__name__}: {said[0]}'
+        ) from error
+
+
 def _require_decoder(decoder: str) -> None:
     if decoder not in ('vae', 'taehv'):
         raise ValueError(f"decoder: wanted 'vae' or 'taehv', got {decoder!r}")
@@ -148,12 +178,17 @@ class StarSession:
     Frame t is conditioned on source frame min(t, last).  Where the reference has seen the surface
     the depth is the constraint's; elsewhere it is completed from the generated picture.
 
+    Source and render are encoded as one batch.  Once a chunk that shows the last source frame
+    alone leaves the source's half of the encoder's state as it was, to the bit, all chunks after
+    it would give the same latents: they are kept, and the render is encoded alone.
+
     :param world: what to move in.
     :param model: what imagines.
     :param height: rows of the pictures, a multiple of 16; None, with ``width``, for the world's.
     :param width: columns of the pictures, likewise.
     :param text: (L, text_dim) rows of the text encoder; None for the empty prompt's zeros.
     :param rule: of the splat, see :class:`~inspatio_star.warp.Warper`.
+    :param reuse_still: whether a still source's latents are kept; None for where that is faster.
     :raises ValueError: if sizes do not fit.
     """
 
@@ -165,6 +200,7 @@ class StarSession:
         width: int | None = None,
         text: Tensor | None = None,
         rule: Rule = 'v1.5',
+        reuse_still: bool | None = None,
     ) -> None:
         """Scale the world, prepare prompt and timesteps."""
         if (height is None) != (width is None):
@@ -193,9 +229,12 @@ class StarSession:
         )
         self._progress = Progress(self._info)
         self._frames = world.frames
-        self._model = model
         weight = model.dit.patch.weight
         self._device, self._dtype = weight.device, weight.dtype
+        self._reuse_still = reuse_still
+        if reuse_still is None:
+            self._reuse_still = not (weight.is_cpu and self._dtype == torch.float32
+                                     and _is_slow_alone(vae, world.height))
         self._warper = Warper(world.height, world.width, first.K, rule)
         self._warper.warm_up()
         self._views: dict[int, View] = {}
@@ -203,12 +242,20 @@ class StarSession:
         self._unseen_m = float(np.median(known)) if known.size else 1.0
         self._latent_hw = (world.height // vae.spatial_factor, world.width // vae.spatial_factor)
         self._sampler = Sampler(model.dit, model.sampler, *self._latent_hw)
+        if model.compiled:
+            model = replace(model, decoder=_compiled(model.decoder, 'frames'))
+            plain = StreamDit(model.dit, *self._latent_hw, 'torch')
+            self._sampler.stream = _compiled(plain, 'flow', 'write_context')
+        self._model = model
         stream = self._sampler.stream
         rows = torch.zeros(1, config.text_dim) if text is None else text
         self._prompt = stream.prompt(rows[None].to(self._device, self._dtype))
         self._cache = stream.new_cache()
-        self._last: Tensor | None = None
-        self._encoder, self._decoder = EncoderState(), DecoderState()
+        self._last: Tensor | None
+        self._still: Tensor | None
+        self._encoder: EncoderState
+        self._decoder: DecoderState
+        self._forget()
 
     @property
     def info(self) -> WorldInfo:
@@ -223,15 +270,15 @@ class StarSession:
     def reset(self, seed: int = 0) -> None:
         """Forget every chunk; noise follows from the seed."""
         self._progress.reset(seed)
-        self._last, self._encoder, self._decoder = None, EncoderState(), DecoderState()
+        self._forget()
 
     @torch.inference_mode()
     def step(self, path: CameraPath) -> Chunk:
         """Imagine the next chunk; see :meth:`~inspatio_star.session.Session.step`."""
         self._progress.require_next(path)
         progress, model, stage_ms = self._progress, self._model, dict[str, float]()
-        # Branches: an error on the way leaves the session as it was.
-        encoder, decoder = self._encoder.branch(), self._decoder.branch()
+        # A branch: an error on the way leaves the session as it was.
+        decoder = self._decoder.branch()
 
         with _timed(stage_ms, 'warp'):
             frames = [min(progress.frame + k, len(self._frames) - 1) for k in range(len(path))]
@@ -241,7 +288,7 @@ class StarSession:
             ]
             known = np.stack([render.known for render in renders])
         with _timed(stage_ms, 'encode'):
-            reference, condition = self._conditions(frames, renders, known, encoder)
+            reference, condition, encoder, still = self._conditions(frames, renders, known)
         with _timed(stage_ms, 'sample'):
             noise = chunk_noise(
                 progress.seed, progress.chunk, reference.shape, self._device, self._dtype
@@ -258,16 +305,17 @@ class StarSession:
                 for render, picture in zip(renders, rgb, strict=True)
             ])
 
-        self._last, self._encoder, self._decoder = last, encoder, decoder
+        self._last, self._still, self._encoder, self._decoder = last, still, encoder, decoder
         index = progress.chunk
         progress.advance()
         return Chunk(index, path, rgb, depth_m, known, self._info.K, stage_ms)
 
     def save(self) -> SessionState:
-        """Return the last latents and what the codec carries."""
+        """Return the last latents, what the codec carries, and what is kept of a still source."""
         arrays: dict[str, NDArray[np.generic]] = {}
-        if self._last is not None:
-            arrays[LAST] = _array(self._last)
+        for name, latents in ((LAST, self._last), (STILL, self._still)):
+            if latents is not None:
+                arrays[name] = _array(latents)
         for prefix, state in ((ENCODER, self._encoder), (DECODER, self._decoder)):
             for name, tensor in state.tensors.items():
                 arrays[prefix + name] = _array(tensor)
@@ -277,7 +325,7 @@ class StarSession:
         """Go on from a saved state; see :meth:`~inspatio_star.session.Session.restore`."""
         self._progress.require_fit(state)
         model, begun = self._model, state.chunk > 0
-        wanted = {LAST} | {
+        wanted = {LAST} | ({STILL} & state.arrays.keys()) | {
             prefix + name
             for prefix, codec in ((ENCODER, model.encoder), (DECODER, model.decoder))
             for name in codec.looking_back
@@ -291,12 +339,19 @@ class StarSession:
         config = model.dit.config
         shape = (1, config.chunk_frames, config.latent_channels, *self._latent_hw)
         tensors = {name: self._tensor(array, name) for name, array in state.arrays.items()}
-        if begun and tensors[LAST].shape != shape:
-            raise SessionError(
-                f'state: wanted last latents {shape}, got {tuple(tensors[LAST].shape)}'
-            )
+        for name in {LAST, STILL} & tensors.keys():
+            if tensors[name].shape != shape:
+                raise SessionError(
+                    f'state: wanted {name} latents {shape}, got {tuple(tensors[name].shape)}'
+                )
+        streams = 1 if STILL in tensors else 2
+        for name, tensor in _under(tensors, ENCODER).items():
+            if len(tensor) != streams:
+                raise SessionError(
+                    f'state: wanted {streams} streams in {ENCODER}{name}, got {len(tensor)}'
+                )
         self._progress.restore(state)
-        self._last = tensors.get(LAST)
+        self._last, self._still = tensors.get(LAST), tensors.get(STILL)
         self._encoder = EncoderState(_under(tensors, ENCODER))
         self._decoder = DecoderState(_under(tensors, DECODER))
 
@@ -304,9 +359,14 @@ class StarSession:
         """Give back the model and all that is carried; a second call does nothing."""
         if not self._progress.closed:
             self._progress.closed = True
-            self._last, self._encoder, self._decoder = None, EncoderState(), DecoderState()
+            self._forget()
             self._views.clear()
             del self._model, self._sampler, self._cache, self._prompt, self._warper
+
+    def _forget(self) -> None:
+        """Be as before the first chunk."""
+        self._last, self._still = None, None
+        self._encoder, self._decoder = EncoderState(), DecoderState()
 
     def _view(self, index: int) -> View:
         """Return a source frame; of a video only the newest ones are kept."""
@@ -317,22 +377,32 @@ class StarSession:
         return self._views[index]
 
     def _conditions(
-        self, frames: list[int], renders: list[FloatRender], known: NDArray[np.bool_],
-        encoder: EncoderState,
-    ) -> tuple[Tensor, Tensor]:
+        self, frames: list[int], renders: list[FloatRender], known: NDArray[np.bool_]
+    ) -> tuple[Tensor, Tensor, EncoderState, Tensor | None]:
         """
         Encode source and render in lockstep, and put the masks before the render's latents.
 
-        :returns: reference (1, F, c, h, w) and condition (1, F, mask + c, h, w).
+        :returns: reference (1, F, c, h, w) and condition (1, F, mask + c, h, w); the encoder's
+            state after them; the reference again if it is that of all chunks to come.
         """
-        source = np.stack([float_from_rgb_u8(self._frames[frame].rgb) for frame in frames])
-        render = np.stack([render.rgb for render in renders])
-        video_2THW3 = torch.from_numpy(np.stack([source, render]))
-        video = video_2THW3.permute(0, 4, 1, 2, 3).to(self._device, self._dtype)
-        latents = self._model.encoder.encode(video, encoder).transpose(1, 2)
+        still, before, after = self._still, self._encoder, self._encoder.branch()
+        clips = [np.stack([render.rgb for render in renders])]
+        if still is None:
+            source = np.stack([float_from_rgb_u8(self._frames[frame].rgb) for frame in frames])
+            clips.insert(0, source)
+        video_BTHW3 = torch.from_numpy(np.stack(clips))
+        video = video_BTHW3.permute(0, 4, 1, 2, 3).to(self._device, self._dtype)
+        latents = self._model.encoder.encode(video, after).transpose(1, 2)
+        reference = latents[:1] if still is None else still
+        stands = self._reuse_still and still is None and frames[0] == len(self._frames) - 1
+        if stands and _stream(before, 0).equals(_stream(after, 0)):
+            # Clones, because views would keep what is no longer needed alive.
+            still = reference.clone()
+            alone = _stream(after, 1).tensors
+            after = EncoderState({name: tensor.clone() for name, tensor in alone.items()})
         masks = torch.from_numpy(latents_from_masks(known, continued=self._progress.chunk > 0))
         masks = masks[None].to(self._device, self._dtype)
-        return latents[:1], torch.cat([masks, latents[1:]], 2)
+        return reference, torch.cat([masks, latents[-1:]], 2), after, still
 
     def _tensor(self, array: NDArray[np.generic], name: str) -> Tensor:
         """Return a saved array as it was; bfloat16 travels as int16, which numpy knows."""
@@ -349,6 +419,25 @@ def _timed(stage_ms: dict[str, float], stage: str) -> Iterator[None]:
     started_ns = time.perf_counter_ns()
     yield
     stage_ms[stage] = (time.perf_counter_ns() - started_ns) / 1e6
+
+
+def _compiled(part: T, *names: str) -> T:
+    """Return a twin, of the same weights, whose methods of these names torch compiles."""
+    twin = copy(part)
+    for name in names:
+        setattr(twin, name, torch.compile(getattr(part, name), dynamic=False))
+    return twin
+
+
+def _is_slow_alone(config: WanVAEConfig, height: int) -> bool:
+    """Return whether pictures are so small that to encode one clip takes longer than two."""
+    # Of the first layers, which take most of the time; a latent's frames and those before them.
+    return config.width * (config.temporal_factor + 2) * height <= SLOW_ALONE
+
+
+def _stream(state: EncoderState, index: int) -> EncoderState:
+    """Return one stream of a batch, as views."""
+    return EncoderState({name: tensor[index:][:1] for name, tensor in state.tensors.items()})
 
 
 def _bytes_from_video(video_3THW: Tensor) -> NDArray[np.uint8]:

@@ -2,21 +2,62 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 import logging
+import re
+from typing import TYPE_CHECKING
 
-from inspatio_star.contract import F64
+import numpy as np
+
+from inspatio_star.contract import F64, CameraPath
 from inspatio_star.errors import SessionError
 from inspatio_star.session import Session
 from inspatio_star.world import World, load, size_from_text, world_path
 
+if TYPE_CHECKING:
+    import torch
+
 log = logging.getLogger(__name__)
 
 KINDS = ('warp', 'star', 'fake')
+DECODERS = ('vae', 'taehv')
+DTYPES = ('auto', 'float32', 'bfloat16')
+
+
+@dataclass(frozen=True)
+class StarOptions:
+    """
+    How a star session computes.
+
+    :param decoder: latents to pictures: ``vae``, or ``taehv``, which is faster and not the same.
+    :param device: ``cpu``, ``cuda`` or ``cuda:N``; ``auto``: cuda where it is, else cpu.
+    :param dtype: ``float32`` or ``bfloat16``; ``auto``: bfloat16 on cuda, float32 on a cpu.
+    :param compile: whether torch compiles transformer and decoder, which takes minutes at first.
+    :raises SessionError: if a value is none of these.
+    """
+
+    decoder: str = 'vae'
+    device: str = 'auto'
+    dtype: str = 'auto'
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ('decoder', self.decoder, DECODERS),
+            ('dtype', self.dtype, DTYPES),
+        ):
+            if value not in known:
+                raise SessionError(f'{name}: wanted one of {", ".join(known)}, got {value!r}')
+        if not re.fullmatch(r'auto|cpu|cuda(:\d+)?', self.device):
+            raise SessionError(f'device: wanted auto, cpu, cuda or cuda:N, got {self.device!r}')
+
+
+DEFAULTS = StarOptions()
 
 
 def open_session(
     kind: str, world: str | None, resolution: str = 'native', K: F64 | None = None,
-    preset: str = 'star-1.3b',
+    preset: str = 'star-1.3b', options: StarOptions = DEFAULTS,
 ) -> Session:
     """
     Return a new session.
@@ -26,7 +67,9 @@ def open_session(
     :param resolution: ``native`` or ``HxW``.
     :param K: (3, 3) intrinsics of the pictures, pixels; None for the world's.
     :param preset: of a star session: the model. One without public weights gets random ones.
-    :raises SessionError: if the kind is unknown, or wants a world and has none.
+    :param options: of a star session.
+    :raises SessionError: if the kind is unknown, or wants a world and has none; if this machine
+        has not the device that is wanted, or no compiler.
     :raises WorldError: if the world or the resolution is unusable.
     :raises PresetError: if the preset is unknown.
     :raises CheckpointError: if its weights are missing or do not fit.
@@ -44,23 +87,72 @@ def open_session(
     if kind == 'star':
         if K is not None:
             raise SessionError('star session: wanted the intrinsics of the world, got others')
-        return _open_star(load(world_path(world)), height, width, preset)
+        return _open_star(load(world_path(world)), height, width, preset, options)
     from inspatio_star.warp_session import WarpSession
 
     return WarpSession(load(world_path(world)), height, width, K)
 
 
-def _open_star(world: World, height: int | None, width: int | None, preset: str) -> Session:
-    from inspatio_star.local import StarSession, load_model, prompt_rows, random_model
+def _open_star(
+    world: World, height: int | None, width: int | None, preset: str, options: StarOptions
+) -> Session:
+    from dataclasses import replace
+
+    from inspatio_star.local import (
+        StarSession,
+        load_model,
+        prompt_rows,
+        random_model,
+        require_compiler,
+    )
     from inspatio_star.presets import preset_named
     from inspatio_star.weights import default_folder
 
     sizes = preset_named(preset)
-    if not sizes.files:
+    device, dtype = place(options)
+    log.info(
+        'star session: preset %s, decoder %s, %s on %s%s', preset, options.decoder,
+        str(dtype).removeprefix('torch.'), device, ', compiled' if options.compile else '',
+    )
+    if options.compile:
+        require_compiler(device)
+    if sizes.files:
+        model = load_model(sizes, default_folder(), options.decoder, device, dtype)
+        text = prompt_rows(world.prompt, sizes)
+    else:
         log.warning('preset %s has no trained weights: its pictures are noise', preset)
-        return StarSession(world, random_model(sizes), height, width)
+        model = random_model(sizes, decoder=options.decoder, device=device, dtype=dtype)
+        text = None
+    model = replace(model, compiled=options.compile)
+    session = StarSession(world, model, height, width, text)
+    if options.compile:
+        log.info('compiling: this takes minutes')
+        _rehearse(session)
+    return session
+
+
+def place(options: StarOptions) -> tuple[torch.device, torch.dtype]:
+    """
+    Choose device and dtype of a star session, with what ``auto`` means on this machine.
+
+    :raises SessionError: if it has not the device.
+    """
     import torch
 
-    device, dtype = ('cuda', torch.bfloat16) if torch.cuda.is_available() else ('cpu', None)
-    model = load_model(sizes, default_folder(), device=device, dtype=dtype or torch.float32)
-    return StarSession(world, model, height, width, prompt_rows(world.prompt, sizes))
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    name = ('cuda' if count else 'cpu') if options.device == 'auto' else options.device
+    device = torch.device(name)
+    if device.type == 'cuda' and (device.index or 0) >= count:
+        raise SessionError(f'device: wanted {name}, got {count} CUDA devices')
+    dtype = options.dtype
+    if dtype == 'auto':
+        dtype = 'bfloat16' if device.type == 'cuda' else 'float32'
+    return device, {'float32': torch.float32, 'bfloat16': torch.bfloat16}[dtype]
+
+
+def _rehearse(session: Session) -> None:
+    """Make the two kinds of chunks once, so that all is compiled before a picture is due."""
+    info = session.info
+    for count in (info.first_chunk_frames, info.chunk_frames):
+        session.step(CameraPath(np.arange(count), np.tile(info.T_world_camera, (count, 1, 1))))
+    session.reset()

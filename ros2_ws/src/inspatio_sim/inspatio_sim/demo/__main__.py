@@ -28,6 +28,9 @@ from inspatio_sim.domain import free_domain
 from inspatio_star.motion import MotionConfig
 
 END_TIMEOUT_S = 15.0
+# Of the node, that the options of the demo are passed on as.
+PARAMETERS = ('world', 'session', 'preset', 'resolution', 'star_decoder', 'star_device',
+              'star_dtype', 'star_compile')
 
 
 class DemoError(Exception):
@@ -124,7 +127,7 @@ def _record(options: argparse.Namespace, spool: Path, console: Console) -> dict[
             '--ros-args',
             *(
                 part
-                for name in ('world', 'session', 'preset', 'resolution')
+                for name in PARAMETERS
                 for part in ('-p', f'{name}:={getattr(options, name)}')
             ),
             *('-p', 'enable_stamped_cmd_vel:=true'),
@@ -189,6 +192,10 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument('--world', default='worlds/motorcycle.world')
     parser.add_argument('--session', default='warp')
     parser.add_argument('--preset', default='star-1.3b', help='model of a star session')
+    parser.add_argument('--star-decoder', default='vae', help='vae or taehv')
+    parser.add_argument('--star-device', default='auto', help='auto, cpu, cuda or cuda:N')
+    parser.add_argument('--star-dtype', default='auto', help='auto, float32 or bfloat16')
+    parser.add_argument('--star-compile', choices=('true', 'false'), default='false')
     parser.add_argument('--resolution', default='480x832')
     parser.add_argument('--duration-s', type=float, default=21.0)
     parser.add_argument('--ready-timeout-s', type=float, default=120.0)
