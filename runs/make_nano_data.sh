@@ -17,7 +17,7 @@ cd "$(dirname "$0")/.."
 # shellcheck source=/dev/null
 source ros2_ws/activate.sh
 export OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 OPENCV_FOR_THREADS_NUM=1
-make=(python -m inspatio_star.train.make)
+make=(python -m inspatio_star.train.data)
 packages=$out/packages
 
 if [ ! -f "$packages/complete" ]; then

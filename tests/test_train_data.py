@@ -17,7 +17,7 @@ import torch
 
 from inspatio_star.eval.metrics import psnr_db
 from inspatio_star.frames import inverse
-from inspatio_star.train import t2v
+from inspatio_star.train import report, t2v
 from inspatio_star.train.clips import (
     Clips,
     ClipsError,
@@ -369,6 +369,38 @@ def test_the_condition_is_the_constraint_filled(raster: Raster, surfaces: Surfac
     filled = telea(render.rgb, render.depth_m, render.known)
     assert_array_equal(filled[render.known], render.rgb[render.known])
     assert (filled[~render.known] != render.rgb[~render.known]).any()
+
+
+def test_a_sheet_and_the_measure_of_a_fill(tmp_path: Path) -> None:
+    with new_shard(write(tmp_path / 'a'), replace(INFO, frames=5)) as arrays:
+        # A wall at 2 m; the camera moves by 4 pixels to the right, and the wall to the left.
+        wall = np.random.default_rng(0).integers(0, 256, (12, 40, 3))
+        arrays['K'][:] = intrinsics_matrix(20, 20, 9.5, 5.5)
+        arrays['source'][:], arrays['source_depth_m'][:] = wall[:, :20], 2
+        arrays['T_world_source'][:] = arrays['T_world_camera'][:] = np.eye(4)
+        for t in range(5):
+            arrays['T_world_camera'][:, t, 0, 3] = 0.1 * t
+            arrays['truth'][:, t] = wall[:, t:t + 20]
+            arrays['known'][:, t, :, :20 - t] = True
+    def right(rgb: np.ndarray, depth_m: np.ndarray, known: np.ndarray) -> np.ndarray:
+        assert_array_equal(known, np.arange(20) < 16 * np.ones((12, 1)))
+        return wall[:, 4:24].astype(np.uint8)
+
+    def off(rgb: np.ndarray, depth_m: np.ndarray, known: np.ndarray) -> np.ndarray:
+        return np.where(known[..., None], wall[:, 4:24], 255 - wall[:, 4:24]).astype(np.uint8)
+
+    result = report.measure(tmp_path, {'right': right, 'off': off})
+    assert result['clips'] == 3
+    assert_allclose(result['unseen'], 0.2)
+    assert result['right'] == {'whole_db': np.inf, 'unseen_db': np.inf, 'known_db': np.inf}
+    error = (2.0 * wall[:, 20:24] - 255) ** 2
+    wanted = 10 * np.log10(255**2 / error.mean())
+    assert result['off'] == {'whole_db': round(wanted + 10 * np.log10(5), 2),
+                             'unseen_db': round(wanted, 2), 'known_db': np.inf}
+    picture = report.sheet(tmp_path / 'a', 2)
+    assert picture.shape == (24, 100, 3)
+    assert_array_equal(picture[:12, :20], wall[:, :20])
+    assert_array_equal(picture[:12, 60:80], wall[:, 4:24])
 
 
 def test_a_window_at_rest_is_a_part_of_the_picture() -> None:

@@ -1,5 +1,5 @@
 """
-Makes all training data: `python -m inspatio_star.train.make surfaces|v2v|condition|t2v|sheet`.
+Makes all training data: `python -m inspatio_star.train.data COMMAND`.
 
 Every clip depends on the seed and its number alone, not on how many processes make it.
 """
@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import cache
+import json
 from multiprocessing import get_context
 import os
 from pathlib import Path
@@ -17,6 +18,7 @@ import sys
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from inspatio_star.errors import InspatioError
@@ -30,6 +32,7 @@ from inspatio_star.train.clips import (
     read_info,
 )
 from inspatio_star.train.raster import Raster
+from inspatio_star.train.report import measure, sheet
 from inspatio_star.train.t2v import clip_over, fits, photo_from, shows_something, video_from
 from inspatio_star.train.textures import Surfaces, found_pictures, open_surfaces, prepare
 from inspatio_star.train.v2v import Fill, make_clip, telea, write_condition
@@ -44,7 +47,7 @@ SHARD = 40
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 2 if it was refused."""
-    parser = argparse.ArgumentParser(prog='python -m inspatio_star.train.make',
+    parser = argparse.ArgumentParser(prog='python -m inspatio_star.train.data',
                                      description='Make training clips.')
     commands = parser.add_subparsers(dest='command', required=True)
     surfaces = commands.add_parser('surfaces', help='cut textures from unpacked packages')
@@ -63,6 +66,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     t2v.add_argument('--videos', type=Path, nargs='*', default=[], help='more of them')
     t2v.add_argument('--clips', type=int, default=200)
     t2v.add_argument('--seed', type=int, default=1)
+    show = commands.add_parser('sheet', help='show clips of a shard in one picture')
+    show.add_argument('shard', type=Path)
+    show.add_argument('picture', type=Path)
+    show.add_argument('--rows', type=int, default=10)
+    measured = commands.add_parser('measure', help='compare hole fills on V2V clips')
+    measured.add_argument('folder', type=Path)
     for command in (v2v, condition):
         command.add_argument('--processes', type=int, default=os.cpu_count() or 1)
         command.add_argument('--fill', choices=FILLS, default='background', help='of the holes')
@@ -77,10 +86,14 @@ def main(argv: Sequence[str] | None = None) -> int:
                      args.fill)
         elif args.command == 't2v':
             make_t2v(args.packages, args.videos, args.out, args.clips, args.seed)
+        elif args.command == 'sheet':
+            Image.fromarray(sheet(args.shard, args.rows)).save(args.picture)
+        elif args.command == 'measure':
+            print(json.dumps(measure(args.folder, FILLS)))
         else:
             make_conditions(args.folder, args.processes, args.fill)
     except (InspatioError, RuntimeError) as error:
-        print(f'make: {error}', file=sys.stderr)
+        print(f'data: {error}', file=sys.stderr)
         return 2
     return 0
 
