@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 import torch
 
 from inspatio_star.eval.metrics import psnr_db
+from inspatio_star.filler import Filler
 from inspatio_star.frames import inverse
 from inspatio_star.train import report, t2v
 from inspatio_star.train.clips import (
@@ -31,8 +32,8 @@ from inspatio_star.train.paths import MAX_STEP_M, random_path
 from inspatio_star.train.raster import NORMAL, POSITION, Light, Mesh, Raster
 from inspatio_star.train.shapes import Finish, Shapes, place
 from inspatio_star.train.textures import Picture, Surfaces, open_surfaces, prepare
-from inspatio_star.train.v2v import make_clip, telea, write_condition
-from inspatio_star.warp import View, Warper
+from inspatio_star.train.v2v import FilledRender, make_clip, product, telea, write_condition
+from inspatio_star.warp import View, Warper, rgb_u8_from_float
 from inspatio_star.world import intrinsics_matrix
 
 INFO = ShardInfo('v2v', 3, 2, 12, 20, 7, 'CC0-1.0', 'random numbers', 'none')
@@ -351,24 +352,23 @@ def test_a_clip_moves_as_its_poses_say(raster: Raster, surfaces: Surfaces, seed:
 def test_the_condition_is_the_constraint_filled(raster: Raster, surfaces: Surfaces) -> None:
     clip = make_clip(raster, surfaces, np.random.default_rng(5), 4)
     out = {'filled': np.zeros_like(clip.truth), 'known': np.zeros(clip.truth.shape[:3], bool)}
-    seen = []
-
-    def fill(rgb: np.ndarray, depth_m: np.ndarray, known: np.ndarray) -> np.ndarray:
-        seen.append(np.isnan(depth_m))
-        return np.where(known[..., None], rgb, np.uint8(77))
-
-    write_condition(vars(clip), out, fill)
-    assert_array_equal(np.stack(seen), ~out['known'])
+    write_condition(vars(clip), out, product)
     assert 0.03 <= 1 - out['known'].mean(axis=(1, 2)).min() <= 0.6
-    assert (out['filled'][~out['known']] == 77).all()
     view = View(clip.source, clip.source_depth_m, clip.K, clip.T_world_source)
-    render = Warper(48, 64, clip.K).render([view], clip.T_world_camera[2])
-    assert_array_equal(out['filled'][2][render.known], render.rgb[render.known])
+    warper = Warper(48, 64, clip.K)
+    for t, T_world_camera in enumerate(clip.T_world_camera):
+        render = warper.render([view], T_world_camera)
+        assert_array_equal(out['known'][t], render.known)
+        assert_array_equal(out['filled'][t][render.known], render.rgb[render.known])
+        filled = rgb_u8_from_float(Filler(warper).render([view], T_world_camera).rgb)
+        assert_array_equal(out['filled'][t], filled)
     # At a quarter of the real size edges weigh much: a shift by a pixel would fall below.
     assert psnr_db(out['filled'][1], clip.truth[1], out['known'][1]) > 15
-    filled = telea(render.rgb, render.depth_m, render.known)
-    assert_array_equal(filled[render.known], render.rgb[render.known])
-    assert (filled[~render.known] != render.rgb[~render.known]).any()
+    filled, known = telea(warper)(view, clip.T_world_camera[2])
+    render = warper.render([view], clip.T_world_camera[2])
+    assert_array_equal(known, render.known)
+    assert_array_equal(filled[known], render.rgb[known])
+    assert (filled[~known] != render.rgb[~known]).any()
 
 
 def test_a_sheet_and_the_measure_of_a_fill(tmp_path: Path) -> None:
@@ -382,12 +382,19 @@ def test_a_sheet_and_the_measure_of_a_fill(tmp_path: Path) -> None:
             arrays['T_world_camera'][:, t, 0, 3] = 0.1 * t
             arrays['truth'][:, t] = wall[:, t:t + 20]
             arrays['known'][:, t, :, :20 - t] = True
-    def right(rgb: np.ndarray, depth_m: np.ndarray, known: np.ndarray) -> np.ndarray:
-        assert_array_equal(known, np.arange(20) < 16 * np.ones((12, 1)))
-        return wall[:, 4:24].astype(np.uint8)
 
-    def off(rgb: np.ndarray, depth_m: np.ndarray, known: np.ndarray) -> np.ndarray:
-        return np.where(known[..., None], wall[:, 4:24], 255 - wall[:, 4:24]).astype(np.uint8)
+    def right(warper: Warper) -> FilledRender:
+        def render(view: View, T_world_camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            known = warper.render([view], T_world_camera).known
+            assert_array_equal(known, np.arange(20) < 16 * np.ones((12, 1)))
+            return wall[:, 4:24].astype(np.uint8), known
+        return render
+
+    def off(warper: Warper) -> FilledRender:
+        def render(view: View, T_world_camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            rgb, known = right(warper)(view, T_world_camera)
+            return np.where(known[..., None], rgb, 255 - rgb), known
+        return render
 
     result = report.measure(tmp_path, {'right': right, 'off': off})
     assert result['clips'] == 3

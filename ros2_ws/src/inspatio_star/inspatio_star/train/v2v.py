@@ -10,21 +10,23 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from inspatio_star.filler import Filler
 from inspatio_star.train.clips import Arrays
 from inspatio_star.train.paths import random_path
 from inspatio_star.train.raster import Raster
 from inspatio_star.train.scenes import random_scene
 from inspatio_star.train.textures import Surfaces
-from inspatio_star.warp import View, Warper
+from inspatio_star.warp import View, Warper, rgb_u8_from_float
 from inspatio_star.world import intrinsics_matrix
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
-# Fills the holes of a render: rgb (H, W, 3) uint8, depth_m (H, W) float32 with NaN in holes and
-# known (H, W) bool become rgb (H, W, 3) uint8, the same where known.
-Fill: TypeAlias = Callable[[U8, F32, NDArray[np.bool_]], U8]
+# Renders a view from a pose: rgb (H, W, 3) uint8 with its holes filled, and known (H, W) bool.
+FilledRender: TypeAlias = Callable[[View, F64], tuple[U8, NDArray[np.bool_]]]
+# Makes that of what renders with holes.
+Fill: TypeAlias = Callable[[Warper], FilledRender]
 
 HFOV_DEG = (50.0, 75.0)
 # The largest share of a frame that the source has not seen lies between these; small ones are
@@ -136,10 +138,26 @@ def _scaled(
     return None
 
 
-def telea(rgb: U8, depth_m: F32, known: NDArray[np.bool_]) -> U8:
+def product(warper: Warper) -> FilledRender:
+    """Fill holes as the sessions of the product do."""
+    filler = Filler(warper)
+
+    def render(view: View, T_world_camera: F64) -> tuple[U8, NDArray[np.bool_]]:
+        filled = filler.render([view], T_world_camera)
+        return rgb_u8_from_float(filled.rgb), filled.render.known
+
+    return render
+
+
+def telea(warper: Warper) -> FilledRender:
     """Fill holes with OpenCV's inpainting after Telea, radius 3; depth is not used."""
-    return np.asarray(cv2.inpaint(rgb, np.where(known, np.uint8(0), np.uint8(1)), 3,
-                                  cv2.INPAINT_TELEA))
+
+    def render(view: View, T_world_camera: F64) -> tuple[U8, NDArray[np.bool_]]:
+        holed = warper.render([view], T_world_camera)
+        holes = np.where(holed.known, np.uint8(0), np.uint8(1))
+        return np.asarray(cv2.inpaint(holed.rgb, holes, 3, cv2.INPAINT_TELEA)), holed.known
+
+    return render
 
 
 def write_condition(clip: Arrays, out: Arrays, fill: Fill) -> None:
@@ -150,10 +168,13 @@ def write_condition(clip: Arrays, out: Arrays, fill: Fill) -> None:
     :param out: `filled` and `known` of it.
     :param fill: of the holes.
     """
+    view, render = view_and_render(clip, fill)
+    for t, T_world_camera in enumerate(clip['T_world_camera']):
+        out['filled'][t], out['known'][t] = render(view, T_world_camera)
+
+
+def view_and_render(clip: Arrays, fill: Fill) -> tuple[View, FilledRender]:
+    """Return the photograph of a clip, and what renders it at the size of the clip, filled."""
     view = View(clip['source'], clip['source_depth_m'], clip['K'], clip['T_world_source'])
     height, width = clip['source_depth_m'].shape
-    warper = Warper(height, width, clip['K'])
-    for t, T_world_camera in enumerate(clip['T_world_camera']):
-        render = warper.render([view], T_world_camera)
-        out['known'][t] = render.known
-        out['filled'][t] = fill(render.rgb, render.depth_m, render.known)
+    return view, fill(Warper(height, width, clip['K']))
