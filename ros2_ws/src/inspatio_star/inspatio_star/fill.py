@@ -129,6 +129,15 @@ def _ratio(a: np.float32, b: np.float32) -> np.float32:
     return a / b if a < b else b / a
 
 
+@njit(nogil=True, cache=True, error_model='numpy', inline='always')
+def _alike(inverse: np.float32, behind: np.float32) -> np.float32:
+    """Return the eighth power of the ratio of two inverse depths; 0 if the first is 0."""
+    ratio: np.float32 = _ratio(inverse, behind)
+    ratio *= ratio
+    ratio *= ratio
+    return ratio * ratio
+
+
 @njit(nogil=True, cache=True, error_model='numpy')
 def _follow_lines(known: Bools, mean: np.float32, holes: int, inverse: Float32) -> None:
     height, width = known.shape
@@ -188,10 +197,8 @@ def _follow_lines(known: Bools, mean: np.float32, holes: int, inverse: Float32) 
                 z_2 = brought[hole, k, 0]
                 d_2 = brought[hole, k, 1]
                 if d < NEVER and d_2 < NEVER:
-                    # The nearer of the two surfaces counts by the eighth power of their ratio.
-                    near = _ratio(z, z_2)
-                    near *= near
-                    near *= near
+                    # The nearer of the two surfaces counts by the 16th power of their ratio.
+                    near = _alike(z, z_2)
                     near *= near
                     w = d_2 * (near if z > z_2 else one)
                     w_2 = d * (near if z_2 > z else one)
@@ -275,8 +282,7 @@ def _merge_rows(rows: Float32, coarse: Float32) -> None:
             weight = cell[4]
             if weight > zero:
                 if holes > zero:
-                    ratio = _ratio(cell[3], behind)
-                    weight *= ratio * ratio * ratio
+                    weight *= _ratio(cell[3], behind)
                 r += weight * cell[0]
                 g += weight * cell[1]
                 b += weight * cell[2]
@@ -313,14 +319,6 @@ def _offer(
             total += weight
     share = np.float32(1) / total
     return r * share, g * share, b * share, z * share
-
-
-@njit(nogil=True, cache=True, error_model='numpy', inline='always')
-def _alike(inverse: np.float32, behind: np.float32) -> np.float32:
-    """Return the sixth power of the ratio of two inverse depths; 0 if the first is 0."""
-    ratio: np.float32 = _ratio(inverse, behind)
-    ratio *= ratio
-    return ratio * ratio * ratio
 
 
 @njit(nogil=True, cache=True, error_model='numpy')
