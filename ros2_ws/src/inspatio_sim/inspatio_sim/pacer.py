@@ -19,7 +19,7 @@ NS = 1_000_000_000
 LONGEST_WAIT_S = 0.02
 # How many chunks tell how fast a session is, and how far above their median time is planned with.
 RECENT_CHUNKS = 5
-MOST_OVER_TYPICAL = 1.5
+MOST_OVER_TYPICAL = 1.25
 # How close frames may be shown to one another, in spacings.
 LEAST_OF_SPACING = 0.75
 
