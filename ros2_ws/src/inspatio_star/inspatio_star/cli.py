@@ -19,6 +19,7 @@ from inspatio_star.errors import InspatioError
 if TYPE_CHECKING:
     from inspatio_star.contract import F64, CameraPath
     from inspatio_star.session import Session
+    from inspatio_star.sessions import StarOptions
     from inspatio_star.world import World
 
 
@@ -129,6 +130,19 @@ def _add_render(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--session', default='warp', help='warp (default), star or fake')
     parser.add_argument('--preset', default='star-1.3b', help='model of a star session')
+    _add_star_options(parser)
+    parser.add_argument('--resolution', default='native', help='native (default) or HxW')
+    parser.add_argument(
+        '--intrinsics', metavar='fx,fy,cx,cy', help='of the rendered pictures; default: the world'
+    )
+    parser.add_argument('--out', type=Path, required=True, metavar='DIR')
+    parser.add_argument('--seed', type=int, default=0, metavar='N')
+    parser.add_argument('--fps', type=float, default=24.0, help='of rgb.mp4; default 24')
+    parser.add_argument('--force', action='store_true', help='replace an earlier result')
+    parser.set_defaults(run=_run_render)
+
+
+def _add_star_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--decoder', default='vae', help='of a star session: vae (default), or taehv, faster'
     )
@@ -141,15 +155,6 @@ def _add_render(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--compile', action='store_true', help='have torch compile the model of a star session'
     )
-    parser.add_argument('--resolution', default='native', help='native (default) or HxW')
-    parser.add_argument(
-        '--intrinsics', metavar='fx,fy,cx,cy', help='of the rendered pictures; default: the world'
-    )
-    parser.add_argument('--out', type=Path, required=True, metavar='DIR')
-    parser.add_argument('--seed', type=int, default=0, metavar='N')
-    parser.add_argument('--fps', type=float, default=24.0, help='of rgb.mp4; default 24')
-    parser.add_argument('--force', action='store_true', help='replace an earlier result')
-    parser.set_defaults(run=_run_render)
 
 
 def _add_eval(parser: argparse.ArgumentParser) -> None:
@@ -159,6 +164,7 @@ def _add_eval(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--session', default='star', help='star (default), warp or fake')
     parser.add_argument('--preset', default='star-1.3b', help='model of a star session')
+    _add_star_options(parser)
     parser.add_argument(
         '--against', action='append', default=[], metavar='SESSION[:PRESET]',
         help='another session to measure; may be repeated',
@@ -329,18 +335,16 @@ def _run_render(arguments: argparse.Namespace) -> int:
     )
 
     from inspatio_star.render import render, require_possible
-    from inspatio_star.sessions import StarOptions, open_session
+    from inspatio_star.sessions import open_session
 
     require_possible(arguments.out, arguments.fps, arguments.force)
     if arguments.seed < 0:
         raise InspatioError(f'seed: wanted a non-negative integer, got {arguments.seed}')
     path = _camera_path(arguments.path)
     K = None if arguments.intrinsics is None else _intrinsics(arguments.intrinsics)
-    options = StarOptions(
-        arguments.decoder, arguments.device, arguments.dtype, arguments.compile
-    )
     session = open_session(
-        arguments.session, arguments.world, arguments.resolution, K, arguments.preset, options
+        arguments.session, arguments.world, arguments.resolution, K, arguments.preset,
+        _star_options(arguments),
     )
     # The bar goes to stderr, so that stdout holds the summary alone.
     columns = (
@@ -388,11 +392,12 @@ def _run_eval(arguments: argparse.Namespace) -> int:
     settings = Settings(
         size_from_text(arguments.resolution), arguments.seed, arguments.every
     )
+    options = _star_options(arguments)
     asked = [f'{arguments.session}:{arguments.preset}', *arguments.against]
     sessions = {}
     for text in asked:
         kind, _, preset = text.partition(':')
-        sessions[preset if kind == 'star' else kind] = _opener(kind, preset)
+        sessions[preset if kind == 'star' else kind] = _opener(kind, preset, options)
     takes = motorcycle_takes()
     if arguments.clips is not None:
         takes += clip_takes(arguments.clips, arguments.limit)
@@ -404,7 +409,7 @@ def _run_eval(arguments: argparse.Namespace) -> int:
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(f'evaluate {", ".join(sessions)}', total=frames)
         results = evaluate(
-            takes, _opener('warp', ''), sessions, settings,
+            takes, _opener('warp', '', options), sessions, settings,
             on_frames=lambda count: progress.advance(task, count),
         )
     head = {
@@ -422,7 +427,15 @@ def _run_eval(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _opener(kind: str, preset: str) -> Callable[[World, int, int], Session]:
+def _star_options(arguments: argparse.Namespace) -> StarOptions:
+    from inspatio_star.sessions import StarOptions
+
+    return StarOptions(arguments.decoder, arguments.device, arguments.dtype, arguments.compile)
+
+
+def _opener(
+    kind: str, preset: str, options: StarOptions
+) -> Callable[[World, int, int], Session]:
     """Return what opens sessions of a kind by :func:`open_session`, from worlds in memory."""
     from tempfile import TemporaryDirectory
 
@@ -432,7 +445,8 @@ def _opener(kind: str, preset: str) -> Callable[[World, int, int], Session]:
     def open_world(world: World, height: int, width: int) -> Session:
         with TemporaryDirectory() as folder:
             path = save(world, Path(folder) / 'played.world')
-            return open_session(kind, str(path), f'{height}x{width}', preset=preset)
+            return open_session(
+                kind, str(path), f'{height}x{width}', preset=preset, options=options)
 
     return open_world
 

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# How well star-nano imagines, against true novel views: the Motorcycle pair and, if DATA is given,
+# held-out clips with exact geometry (a folder of shards).  Other arguments go to the command: with
+# `-- --session warp` it measures geometry alone.  The last line is one JSON document.
+#
+#     runs/eval_nano.sh [DATA] [-- ARGUMENT...]
+set -euo pipefail
+data=()
+if [ $# -gt 0 ] && [ "$1" != -- ]; then
+    data=(--clips "$(realpath "$1")")
+    shift
+fi
+if [ $# -gt 0 ] && [ "$1" != -- ]; then
+    echo "eval_nano.sh: wanted [DATA] [-- ARGUMENT...], got $1" >&2
+    exit 2
+fi
+shift $(($# > 0))
+cd "$(dirname "$0")/.."
+# shellcheck source=/dev/null
+source ros2_ws/activate.sh
+exec inspatio-star eval --session star --preset star-nano --resolution 192x320 \
+    --out out/eval_nano --force "${data[@]}" "$@"
