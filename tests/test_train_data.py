@@ -435,7 +435,9 @@ def test_clips_of_photographs_move_and_those_of_videos_play() -> None:
         t2v.clip_over(video.repeat(3, 3), rng, 9, 12, 20)
     still = np.repeat(photo, 5, axis=0)
     assert t2v.shows_something(still)
-    assert not t2v.shows_something(np.concatenate((still[:2], 255 - still[:2])))
+    assert not t2v.shows_something(np.concatenate((still, 255 - still)))
+    blue = still * np.uint8((0, 0, 1)) // 8 + np.uint8((0, 0, 200))
+    assert not t2v.shows_something(blue)
 
 
 def test_a_video_is_read_or_refused(tmp_path: Path) -> None:

@@ -19,8 +19,9 @@ U8 = NDArray[np.uint8]
 # Photographs are brought to this many pixels on their longer side, and videos cut at this length:
 # a clip shows a small part of either.
 LONGER_SIDE, MAX_FRAMES = 1600, 400
-# What spreads less, in bytes, shows nothing; what changes more between two frames is a cut.
-MIN_SPREAD, MAX_CHANGE = 18.0, 45.0
+# Frames whose brightness spreads less, in bytes, show nothing; a change between two frames that is
+# larger than this many times the usual one of the clip, and this, is a cut.
+MIN_SPREAD, CUT_TIMES, CUT_CHANGE = 16.0, 3.0, 12.0
 # The window slides by at most this many of its own sizes.
 FARTHEST = 0.8
 # Pixels of the clip come from this many of the photograph, at least: none is stretched much.
@@ -62,9 +63,10 @@ def video_from(path: Path) -> U8:
 
 def shows_something(clip: U8) -> bool:
     """Tell whether a clip (T, H, W, 3) is neither flat nor cut."""
-    small = clip[:, ::4, ::4].astype(np.float32)
-    changes = np.abs(np.diff(small, axis=0)).mean(axis=(1, 2, 3))
-    return bool(small.std() >= MIN_SPREAD and changes.max() <= MAX_CHANGE)
+    grey = clip[:, ::4, ::4].mean(axis=3)
+    changes = np.abs(np.diff(grey, axis=0)).mean(axis=(1, 2))
+    is_cut = changes.max() > CUT_TIMES * np.median(changes) + CUT_CHANGE
+    return bool(grey.std(axis=(1, 2)).min() >= MIN_SPREAD and not is_cut)
 
 
 def clip_over(pictures: U8, rng: np.random.Generator, frames: int, height: int, width: int) -> U8:
