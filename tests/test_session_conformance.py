@@ -14,6 +14,7 @@ from inspatio_star.contract import CameraPath, Chunk
 from inspatio_star.errors import SessionError
 from inspatio_star.fake import FakeSession
 from inspatio_star.local import StarModel, StarSession, random_model
+from inspatio_star.nano_session import NanoModel, NanoSession, random_nano
 from inspatio_star.presets import preset_named
 from inspatio_star.session import Session
 from inspatio_star.warp_session import WarpSession
@@ -41,6 +42,14 @@ def star_model(decoder: str = 'vae') -> StarModel:
     # On so small a model a second thread costs more than it helps.
     torch.set_num_threads(1)
     return random_model(preset_named('star-tiny'), decoder=decoder)
+
+
+@cache
+def nano_model() -> NanoModel:
+    """Return a small model whose codec is pixels, with random weights."""
+    torch.set_num_threads(1)
+    sizes = {'dim': 32, 'ffn_dim': 32, 'num_heads': 2, 'num_layers': 2}
+    return random_nano(preset_named('star-nano', {'height': 32, 'width': 32, 'dit': sizes}))
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,14 @@ KINDS = {
     'star-taehv-video': Kind(
         lambda: StarSession(small_world(frames=12), star_model('taehv'), 32, 48),
         lambda: StarSession(small_world('valley', 12), star_model('taehv'), 32, 48),
+    ),
+    'star-nano': Kind(
+        lambda: NanoSession(small_world(), nano_model()),
+        lambda: NanoSession(small_world('valley'), nano_model()),
+    ),
+    'star-nano-video': Kind(
+        lambda: NanoSession(small_world(frames=12), nano_model(), 40, 56),
+        lambda: NanoSession(small_world('valley', 12), nano_model(), 40, 56),
     ),
     'fake': Kind(lambda: FakeSession(), lambda: FakeSession(name='other')),
     'fake-singles': Kind(

@@ -17,6 +17,8 @@ from inspatio_star.world import World, load, size_from_text, world_path
 if TYPE_CHECKING:
     import torch
 
+    from inspatio_star.presets import Preset
+
 log = logging.getLogger(__name__)
 
 KINDS = ('warp', 'star', 'fake')
@@ -85,16 +87,22 @@ def open_session(
         raise SessionError(f'{kind} session: wanted a world, got none')
     height, width = size or (None, None)
     if kind == 'star':
+        from inspatio_star.presets import preset_named
+
+        sizes = preset_named(preset)
+        if sizes.nano is not None:
+            return _open_nano(load(world_path(world)), height, width, K, sizes, options)
         if K is not None:
-            raise SessionError('star session: wanted the intrinsics of the world, got others')
-        return _open_star(load(world_path(world)), height, width, preset, options)
+            raise SessionError(
+                f'star session, {preset}: wanted the intrinsics of the world, got others')
+        return _open_star(load(world_path(world)), height, width, sizes, options)
     from inspatio_star.warp_session import WarpSession
 
     return WarpSession(load(world_path(world)), height, width, K)
 
 
 def _open_star(
-    world: World, height: int | None, width: int | None, preset: str, options: StarOptions
+    world: World, height: int | None, width: int | None, sizes: Preset, options: StarOptions
 ) -> Session:
     from dataclasses import replace
 
@@ -105,13 +113,11 @@ def _open_star(
         random_model,
         require_compiler,
     )
-    from inspatio_star.presets import preset_named
     from inspatio_star.weights import default_folder
 
-    sizes = preset_named(preset)
     device, dtype = place(options)
     log.info(
-        'star session: preset %s, decoder %s, %s on %s%s', preset, options.decoder,
+        'star session: preset %s, decoder %s, %s on %s%s', sizes.name, options.decoder,
         str(dtype).removeprefix('torch.'), device, ', compiled' if options.compile else '',
     )
     if options.compile:
@@ -120,7 +126,7 @@ def _open_star(
         model = load_model(sizes, default_folder(), options.decoder, device, dtype)
         text = prompt_rows(world.prompt, sizes)
     else:
-        log.warning('preset %s has no trained weights: its pictures are noise', preset)
+        log.warning('preset %s has no trained weights: its pictures are noise', sizes.name)
         model = random_model(sizes, decoder=options.decoder, device=device, dtype=dtype)
         text = None
     model = replace(model, compiled=options.compile)
@@ -129,6 +135,21 @@ def _open_star(
         log.info('compiling: this takes minutes')
         _rehearse(session)
     return session
+
+
+def _open_nano(
+    world: World, height: int | None, width: int | None, K: F64 | None, sizes: Preset,
+    options: StarOptions,
+) -> Session:
+    from inspatio_star.nano_session import WEIGHTS, NanoSession, load_nano
+
+    if options.compile:
+        raise SessionError(f'compile: wanted false for preset {sizes.name}, got true')
+    device, dtype = place(options)
+    log.info('star session: preset %s, %s on %s', sizes.name,
+             str(dtype).removeprefix('torch.'), device)
+    model = load_nano(WEIGHTS / f'{sizes.name}.safetensors', device, dtype)
+    return NanoSession(world, model, height, width, K)
 
 
 def place(options: StarOptions) -> tuple[torch.device, torch.dtype]:

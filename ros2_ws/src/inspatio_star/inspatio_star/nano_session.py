@@ -1,0 +1,412 @@
+"""
+A session in real time on a processor: what is known from geometry, the rest from a small STAR.
+
+The model imagines at a size of its own.  Of a picture, pixels that the reference has seen are the
+constraint's at full size; to all others, which are filled at full size too, comes what the model
+would have otherwise, enlarged.  What the session remembers between two chunks is the last chunk's
+latents, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+import json
+from pathlib import Path
+import time
+from typing import NamedTuple, TypeVar
+
+import cv2
+from numba import njit
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+import torch
+from torch import Tensor
+
+from inspatio_star.checkpoint import place, read_state, require_weights_file
+from inspatio_star.codec.nano import BEGUN, NanoConfig, NanoDecoder, NanoEncoder, mask_latents
+from inspatio_star.codec.stream import DecoderState, EncoderState, StreamState
+from inspatio_star.contract import F64, CameraPath, Chunk, SessionState, WorldInfo
+from inspatio_star.errors import CheckpointError, SessionError
+from inspatio_star.filler import Filled, Filler
+from inspatio_star.presets import Preset, preset_named
+from inspatio_star.progress import Progress
+from inspatio_star.star.config import SamplerConfig
+from inspatio_star.star.dit import Dit
+from inspatio_star.star.sampler import Sampler, chunk_noise
+from inspatio_star.warp import Rule, View, Warper, float_from_rgb_u8
+from inspatio_star.world import Frame, World, intrinsics_matrix, world_at
+
+# Where the weights that come with the package lie.
+WEIGHTS = Path(__file__).parent / 'data'
+# What the metadata of our own weights is, and of which version.
+SCHEMA = 'inspatio-star-weights/1'
+LAST = 'last'
+# Renders at a time; numba and OpenCV let go of the interpreter.
+THREADS = 2
+
+T = TypeVar('T')
+S = TypeVar('S', bound=StreamState)
+
+
+@dataclass(frozen=True)
+class NanoModel:
+    """
+    A generator whose codec is pixels.
+
+    :param dit: the transformer.
+    :param sampler: its schedule.
+    :param codec: how pixels become latents.
+    :param pixels: of a picture, about as many as it was trained on.
+    """
+
+    dit: Dit
+    sampler: SamplerConfig
+    codec: NanoConfig
+    pixels: int
+
+
+def random_nano(
+    preset: Preset, seed: int = 0, device: torch.device | str = 'cpu',
+    dtype: torch.dtype = torch.float32,
+) -> NanoModel:
+    """
+    Make a model that nobody has trained.
+
+    :param preset: sizes; one whose codec is pixels.
+    :param seed: of the weights.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        dit = Dit(preset.dit).requires_grad_(False)
+    return _model(preset, dit.to(device, dtype))
+
+
+def load_nano(
+    path: Path, device: torch.device | str = 'cpu', dtype: torch.dtype = torch.float32
+) -> NanoModel:
+    """
+    Load a model that `inspatio_star.train.export` wrote; its sizes are those that it says.
+
+    :raises CheckpointError: if the file is missing, damaged, or another.
+    """
+    require_weights_file(path)
+    try:
+        with safe_open(path, 'pt') as file:
+            said = file.metadata() or {}
+        if said.get('schema') != SCHEMA:
+            raise ValueError(f'schema: wanted {SCHEMA}, got {said.get("schema")!r}')
+        sizes = json.loads(said['preset'])
+        preset = preset_named(sizes.pop('name'), sizes)
+    except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
+        raise CheckpointError(
+            f'{path}: wanted weights of a preset of ours, got: {error}') from None
+    with torch.device('meta'):
+        dit = Dit(preset.dit).requires_grad_(False)
+    place(dit, read_state(path), str(path), device=device, dtype=dtype)
+    return _model(preset, dit)
+
+
+def _model(preset: Preset, dit: Dit) -> NanoModel:
+    if preset.nano is None:
+        raise CheckpointError(f'preset {preset.name}: wanted one whose codec is pixels')
+    return NanoModel(dit.eval(), preset.sampler, preset.nano, preset.height * preset.width)
+
+
+class _Guess(NamedTuple):
+    """What one camera sees before the model: at full size, and at the model's."""
+
+    full: Filled
+    small: Filled
+
+
+class NanoSession:
+    """
+    A :class:`~inspatio_star.session.Session` whose unseen pixels a small model makes.
+
+    Frame t is conditioned on source frame min(t, last).  Where the reference has seen the surface
+    colour and depth are the constraint's; elsewhere the colour is the model's, the depth that of
+    the background, which goes on behind what hid it.
+
+    :param world: what to move in.
+    :param model: what imagines.
+    :param height: rows of the pictures; None, with ``width``, for the world's own size.
+    :param width: columns of the pictures.
+    :param K: (3, 3) float64 intrinsics of the rendering camera, pixels; None for those of the
+        first frame at this size.
+    :param rule: of the splat, see :class:`~inspatio_star.warp.Warper`.
+    :param cache: whether chunks see the ones before them and the reference; off, only to measure
+        what that is worth.
+    :raises ValueError: if only one of height and width is given, or one is out of range.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        model: NanoModel,
+        height: int | None = None,
+        width: int | None = None,
+        K: F64 | None = None,
+        rule: Rule = 'v1.5',
+        cache: bool = True,
+    ) -> None:
+        """Scale the world to both sizes, and make ready to render."""
+        if (height is None) != (width is None):
+            raise ValueError(f'size: wanted both height and width or none, got {height}x{width}')
+        if height is not None and width is not None:
+            if height < 1 or width < 1:
+                raise ValueError(f'size: wanted at least 1x1, got {height}x{width}')
+            world = world_at(world, height, width)
+        first, config, codec = world.frames[0], model.dit.config, model.codec
+        self._info = WorldInfo(
+            world=world.name,
+            session='star',
+            height=world.height,
+            width=world.width,
+            K=first.K if K is None else K,
+            T_world_camera=first.T_world_camera,
+            first_chunk_frames=1 + codec.temporal_factor * (config.chunk_frames - 1),
+            chunk_frames=codec.temporal_factor * config.chunk_frames,
+            prompt=world.prompt,
+            licence=world.licence,
+            source=world.source,
+        )
+        self._progress = Progress(self._info)
+        self._frames, self._model, self._use_cache = world.frames, model, cache
+        self._size = model_size(
+            world.height, world.width, model.pixels, codec.spatial_factor * config.patch)
+        small_K = scaled_K(self._info.K, (world.height, world.width), self._size)
+        self._fillers = [(Filler(Warper(world.height, world.width, self._info.K, rule)),
+                          Filler(Warper(*self._size, small_K, rule))) for _ in range(THREADS)]
+        self._threads = ThreadPoolExecutor(THREADS, 'constraint')
+        self._views: dict[int, tuple[View, View]] = {}
+
+        weight = model.dit.patch.weight
+        self._device, self._dtype = weight.device, weight.dtype
+        self._encoder, self._decoder = NanoEncoder(codec), NanoDecoder(codec)
+        side = codec.spatial_factor
+        self._sampler = Sampler(
+            model.dit, model.sampler, self._size[0] // side, self._size[1] // side)
+        stream = self._sampler.stream
+        self._prompt = stream.prompt(
+            torch.zeros(1, 1, config.text_dim, device=self._device, dtype=self._dtype))
+        self._cache = stream.new_cache()
+        self._last: Tensor | None = None
+
+    @property
+    def info(self) -> WorldInfo:
+        """What the pictures will be like."""
+        return self._info
+
+    @property
+    def carry_nbytes(self) -> int:
+        """What the codec carries from chunk to chunk, bytes: nothing."""
+        return 0
+
+    def reset(self, seed: int = 0) -> None:
+        """Forget every chunk; noise follows from the seed."""
+        self._progress.reset(seed)
+        self._last = None
+
+    @torch.inference_mode()
+    def step(self, path: CameraPath) -> Chunk:
+        """Imagine the next chunk; see :meth:`~inspatio_star.session.Session.step`."""
+        self._progress.require_next(path)
+        progress, stage_ms = self._progress, dict[str, float]()
+        with _timed(stage_ms, 'warp'):
+            numbers = [min(progress.frame + k, len(self._frames) - 1) for k in range(len(path))]
+            views = [self._view(number) for number in numbers]
+            guesses = self._shared(
+                lambda worker, k: self._guess(worker, views[k], path.T_world_camera[k]),
+                len(path))
+        with _timed(stage_ms, 'encode'):
+            reference, condition = self._conditions(views, guesses)
+        with _timed(stage_ms, 'sample'):
+            noise = chunk_noise(
+                progress.seed, progress.chunk, reference.shape, self._device, self._dtype)
+            if self._use_cache:
+                last = self._sampler.chunk(
+                    self._cache, self._prompt, noise, reference, self._last, condition)
+            else:
+                last = self._sampler.chunk(
+                    self._cache, self._prompt, noise, condition=condition)
+        with _timed(stage_ms, 'decode'):
+            video = self._decoder.decode(last.transpose(1, 2), self._codec_state(DecoderState))[0]
+            pictures = np.ascontiguousarray(video.permute(1, 2, 3, 0).float().cpu().numpy())
+            rgb = np.empty((len(path), self._info.height, self._info.width, 3), np.uint8)
+            self._shared(lambda _, k: _put_together(
+                guesses[k].full.rgb, guesses[k].full.render.known,
+                pictures[k] - guesses[k].small.rgb, rgb[k]), len(path))
+            depth_m = np.stack([guess.full.depth_m for guess in guesses])
+            known = np.stack([guess.full.render.known for guess in guesses])
+
+        self._last = last
+        index = progress.chunk
+        progress.advance()
+        return Chunk(index, path, rgb, depth_m, known, self._info.K, stage_ms)
+
+    def save(self) -> SessionState:
+        """Return the last latents."""
+        if self._last is None:
+            return self._progress.saved()
+        return self._progress.saved({LAST: np.array(self._last.float().cpu().numpy())})
+
+    def restore(self, state: SessionState) -> None:
+        """Go on from a saved state; see :meth:`~inspatio_star.session.Session.restore`."""
+        self._progress.require_fit(state)
+        config, side = self._model.dit.config, self._model.codec.spatial_factor
+        wanted = {LAST} if state.chunk else set()
+        if set(state.arrays) != wanted:
+            raise SessionError(f'state: wanted arrays {sorted(wanted)} after {state.chunk} '
+                               f'chunks, got {sorted(state.arrays)}')
+        last = None
+        if state.chunk:
+            array = np.array(state.arrays[LAST])
+            shape = (1, config.chunk_frames, config.latent_channels,
+                     self._size[0] // side, self._size[1] // side)
+            if array.shape != shape or array.dtype != np.float32:
+                raise SessionError(f'state: wanted last latents {shape} float32, '
+                                   f'got {array.shape} {array.dtype}')
+            last = torch.from_numpy(array).to(self._device, self._dtype)
+        self._progress.restore(state)
+        self._last = last
+
+    def close(self) -> None:
+        """Give back the model and all that is carried; a second call does nothing."""
+        if not self._progress.closed:
+            self._progress.closed = True
+            self._threads.shutdown()
+            self._last = None
+            self._views.clear()
+            del self._model, self._sampler, self._cache, self._prompt
+            del self._fillers
+
+    def _shared(self, work: Callable[[int, int], T], count: int) -> list[T]:
+        """Return the results of ``work(worker, k)`` for each k; one thread for each worker."""
+        results: list[T | None] = [None] * count
+
+        def part(worker: int) -> None:
+            for k in range(worker, count, THREADS):
+                results[k] = work(worker, k)
+
+        for done in [self._threads.submit(part, worker) for worker in range(THREADS)]:
+            done.result()
+        return results  # type: ignore[return-value]  # all are there
+
+    def _view(self, index: int) -> tuple[View, View]:
+        """Return a source frame at both sizes; of a video only the newest ones are kept."""
+        if index not in self._views:
+            frame = self._frames[index]
+            small = shrunk(frame, *self._size)
+            self._views = {k: view for k, view in self._views.items() if k >= index - 1}
+            self._views[index] = (
+                View(frame.rgb, frame.depth_m, frame.K, frame.T_world_camera),
+                View(small.rgb, small.depth_m, small.K, small.T_world_camera),
+            )
+        return self._views[index]
+
+    def _guess(self, worker: int, views: tuple[View, View], T_world_camera: F64) -> _Guess:
+        full, small = self._fillers[worker]
+        return _Guess(full.render([views[0]], T_world_camera),
+                      small.render([views[1]], T_world_camera))
+
+    def _conditions(
+        self, views: Sequence[tuple[View, View]], guesses: Sequence[_Guess]
+    ) -> tuple[Tensor, Tensor]:
+        """
+        Make latents of source and guess, and put the masks before the guess's.
+
+        :returns: reference (1, F, c, h, w) and condition (1, F, mask + c, h, w).
+        """
+        continued = self._progress.chunk > 0
+        source = np.stack([float_from_rgb_u8(small.rgb) for _, small in views])
+        both = np.stack([source, np.stack([guess.small.rgb for guess in guesses])])
+        video = torch.from_numpy(both).permute(0, 4, 1, 2, 3)
+        video = video.to(self._device, self._dtype)
+        latents = self._encoder.encode(video, self._codec_state(EncoderState, 2)).transpose(1, 2)
+        known = torch.from_numpy(np.stack([guess.small.render.known for guess in guesses]))
+        masks = mask_latents(known[None], self._model.codec, continued)
+        return latents[:1], torch.cat([masks.to(self._device, self._dtype), latents[1:]], 2)
+
+    def _codec_state(self, kind: type[S], batch: int = 1) -> S:
+        """Return the state of a codec that knows no more than whether it has begun."""
+        if self._progress.chunk == 0:
+            return kind()
+        return kind({BEGUN: torch.empty(
+            batch, 3, 0, *self._size, device=self._device, dtype=self._dtype)})
+
+
+def model_size(height: int, width: int, pixels: int, side: int) -> tuple[int, int]:
+    """
+    Choose the size at which a model sees pictures: near theirs in shape, tiled by its tokens.
+
+    :param pixels: wanted, about; pictures are never enlarged by more than the tiling needs.
+    :param side: of a token, pixels.
+    """
+    scale = min(1.0, (pixels / (height * width)) ** 0.5)
+    rows, columns = (max(1, round(length * scale / side)) for length in (height, width))
+    return rows * side, columns * side
+
+
+def scaled_K(K: F64, size: tuple[int, int], other: tuple[int, int]) -> F64:
+    """Return intrinsics for the same picture at another (height, width)."""
+    y, x = other[0] / size[0], other[1] / size[1]
+    return intrinsics_matrix(
+        float(K[0, 0] * x), float(K[1, 1] * y),
+        float((K[0, 2] + 0.5) * x - 0.5), float((K[1, 2] + 0.5) * y - 0.5))
+
+
+def shrunk(frame: Frame, height: int, width: int) -> Frame:
+    """Return a frame at another size, whole; depth is taken from the middle of a pixel."""
+    rgb = cv2.resize(frame.rgb, (width, height), interpolation=cv2.INTER_AREA)
+    rows = ((np.arange(height) + 0.5) * frame.height / height).astype(int)
+    columns = ((np.arange(width) + 0.5) * frame.width / width).astype(int)
+    K = scaled_K(frame.K, (frame.height, frame.width), (height, width))
+    return Frame(np.asarray(rgb), frame.depth_m[np.ix_(rows, columns)], K, frame.T_world_camera)
+
+
+@njit(nogil=True, cache=True, error_model='numpy')
+def _put_together(
+    filled: NDArray[np.float32], known: NDArray[np.bool_], change: NDArray[np.float32],
+    out: NDArray[np.uint8],
+) -> None:
+    """
+    Write a picture: what is known as it is, the rest with the model's change, bilinear.
+
+    :param filled: (H, W, 3) in [-1, 1].
+    :param known: (H, W).
+    :param change: (h, w, 3), of a smaller picture of the same view.
+    :param out: (H, W, 3); colours become bytes as in :meth:`~inspatio_star.warp.Warper.render`.
+    """
+    height, width = known.shape
+    rows, columns = change.shape[:2]
+    one, full = np.float32(1), np.float32(127.5)
+    for v in range(height):
+        y = min(max((v + 0.5) * rows / height - 0.5, 0.0), rows - 1.0)
+        y0 = int(y)
+        y1, b = min(y0 + 1, rows - 1), np.float32(y - y0)
+        for u in range(width):
+            if known[v, u]:
+                for c in range(3):
+                    out[v, u, c] = np.uint8((filled[v, u, c] + one) * full)
+                continue
+            x = min(max((u + 0.5) * columns / width - 0.5, 0.0), columns - 1.0)
+            x0 = int(x)
+            x1, a = min(x0 + 1, columns - 1), np.float32(x - x0)
+            for c in range(3):
+                top = change[y0, x0, c] * (one - a) + change[y0, x1, c] * a
+                low = change[y1, x0, c] * (one - a) + change[y1, x1, c] * a
+                colour = filled[v, u, c] + top * (one - b) + low * b
+                colour = min(max(colour, -one), one)
+                out[v, u, c] = np.uint8((colour + one) * full)
+
+
+@contextmanager
+def _timed(stage_ms: dict[str, float], stage: str) -> Iterator[None]:
+    """Note the wall time of a stage, milliseconds."""
+    started_ns = time.perf_counter_ns()
+    yield
+    stage_ms[stage] = (time.perf_counter_ns() - started_ns) / 1e6
