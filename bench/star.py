@@ -4,7 +4,8 @@ Speed of one steady chunk of the transformer, beside what the processor could do
 The work of the plain algorithm (all text rows, every layer whole, nothing prepared) is counted on
 paper; divided by our time it is a rate, which is held against that of a 2048x2048 float32 product
 of the same machine, measured by turns.  Above 1 we are faster than the plain algorithm could be.
-Once by wall time with all threads, once by CPU time of one, which other work disturbs less.
+Once by wall time with all threads, once by CPU time of one, which other work disturbs less; with
+the tile unit where the processor has one, and with torch's products alone.
 Prints a table and, last, one line of JSON.
 """
 
@@ -25,7 +26,9 @@ import torch
 
 from inspatio_star.star.config import DitConfig, SamplerConfig
 from inspatio_star.star.dit import Dit
+from inspatio_star.star.products import Kind
 from inspatio_star.star.sampler import Sampler, chunk_noise
+from inspatio_star.star.tiles import load_tiles
 
 CONFIG = DitConfig(dim=384, ffn_dim=2240, num_heads=6, num_layers=8)
 SAMPLER = SamplerConfig()
@@ -66,18 +69,26 @@ def chunk_flops(config: DitConfig, steps: int, height: int, width: int) -> int:
 def main() -> int:
     """Measure by turns, print the table and the JSON line."""
     torch.manual_seed(0)
-    sampler = Sampler(Dit(CONFIG).requires_grad_(False), SAMPLER, HEIGHT, WIDTH)
-    cache = sampler.stream.new_cache()
+    dit = Dit(CONFIG).requires_grad_(False)
+    kinds: list[Kind] = ['torch'] if load_tiles() is None else ['tiles', 'torch']
     shape = (1, CONFIG.chunk_frames, CONFIG.latent_channels, HEIGHT, WIDTH)
     reference, last = torch.randn(2, *shape)
     condition = torch.randn(*shape[:2], CONFIG.condition_channels, HEIGHT, WIDTH)
     noise = chunk_noise(0, 1, shape)
-    prompts = {rows: sampler.stream.prompt(torch.randn(1, rows, CONFIG.text_dim))
-               for rows in ROWS}
     a, b = torch.randn(2, SIDE, SIDE)
-    product = torch.empty(SIDE, SIDE)
+    works: dict[str, Callable[[], object]] = {
+        'product': partial(torch.mm, a, b, out=torch.empty(SIDE, SIDE))}
+    for kind in kinds:
+        sampler = Sampler(dit, SAMPLER, HEIGHT, WIDTH, kind)
+        cache = sampler.stream.new_cache()
+        for rows in ROWS:
+            prompt = sampler.stream.prompt(torch.randn(1, rows, CONFIG.text_dim))
+            works[f'{kind}, prompt of {rows} rows'] = partial(
+                sampler.chunk, cache, prompt, noise, reference, last, condition)
+    product, first, empty, *_ = works
     threads = torch.get_num_threads()
     plain = chunk_flops(CONFIG, len(SAMPLER.steps), HEIGHT, WIDTH)
+    flops = dict.fromkeys(works, plain) | {product: 2 * SIDE ** 3}
     table = Table('', 'median s', 'best s', 'GFLOP/s', 'of the product',
                   title=f'a steady chunk, latent {HEIGHT}x{WIDTH}, {len(SAMPLER.steps)} steps, '
                         'float32')
@@ -85,41 +96,30 @@ def main() -> int:
                      f'{CONFIG.text_len} text rows among them; bar {BAR}')
     result: dict[str, object] = {
         'bench': Path(__file__).stem, 'plain_gflop': round(plain / 1e9, 1), 'threads': threads,
-        'prompt_rows': ROWS[0], 'bar': BAR}
+        'products': kinds[0], 'prompt_rows': ROWS[0], 'bar': BAR}
 
     for way, count, clock in (('wall', threads, time.perf_counter), ('cpu', 1, time.thread_time)):
         torch.set_num_threads(count)
-
-        def measured(work: Callable[[], object], clock: Callable[[], float] = clock) -> float:
-            start_s = clock()
-            work()
-            return clock() - start_s
-
-        def sample(rows: int) -> None:
-            sampler.chunk(cache, prompts[rows], noise, reference, last, condition)
-
-        works = {'product': partial(torch.mm, a, b, out=product)} | {
-            f'prompt of {rows} rows': partial(sample, rows) for rows in ROWS}
         times_s: dict[str, list[float]] = {name: [] for name in works}
         for work in works.values():
             work()
         for _ in track(range(TURNS), f'star, {way} time', console=Console(stderr=True)):
             for name, work in works.items():
-                for _ in range(PRODUCTS if name == 'product' else 1):
-                    times_s[name].append(measured(work))
-        flops = dict.fromkeys(works, plain) | {'product': 2 * SIDE ** 3}
+                for _ in range(PRODUCTS if name == product else 1):
+                    start_s = clock()
+                    work()
+                    times_s[name].append(clock() - start_s)
         rates = {name: flops[name] / statistics.median(times_s[name]) for name in works}
         for name in works:
             table.add_row(
                 f'{way}, {count} thread(s): {name}', f'{statistics.median(times_s[name]):.3f}',
                 f'{min(times_s[name]):.3f}', f'{rates[name] / 1e9:.0f}',
-                f'{rates[name] / rates["product"]:.2f}')
-        product_name, full, empty = works
+                f'{rates[name] / rates[product]:.2f}')
         result |= {
-            f'{way}_product_gflops': round(rates[product_name] / 1e9, 1),
-            f'{way}_chunk_s': round(statistics.median(times_s[full]), 4),
-            f'{way}_ratio': round(rates[full] / rates[product_name], 3),
-            f'{way}_ratio_empty_prompt': round(rates[empty] / rates[product_name], 3),
+            f'{way}_product_gflops': round(rates[product] / 1e9, 1),
+            f'{way}_chunk_s': round(statistics.median(times_s[first]), 4),
+            f'{way}_ratio': round(rates[first] / rates[product], 3),
+            f'{way}_ratio_empty_prompt': round(rates[empty] / rates[product], 3),
         }
     Console().print(table)
     print(json.dumps(result))

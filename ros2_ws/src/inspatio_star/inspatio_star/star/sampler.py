@@ -14,6 +14,7 @@ from inspatio_star.star import schedule
 from inspatio_star.star.cache import ContextCache
 from inspatio_star.star.config import SamplerConfig
 from inspatio_star.star.dit import Dit
+from inspatio_star.star.products import Kind
 from inspatio_star.star.stream import Prompt, StreamDit
 
 # Noise for a step of the sampler: 0 is what it starts from, step s > 0 what is mixed in before it.
@@ -30,10 +31,14 @@ class Sampler:
     :param config: schedule.
     :param height: of the latents.
     :param width: of the latents.
+    :param kind: what it is computed with, see `products_for`.
+    :raises ValueError: see `StreamDit`.
     """
 
-    def __init__(self, dit: Dit, config: SamplerConfig, height: int, width: int) -> None:
-        self.stream = StreamDit(dit, height, width)
+    def __init__(
+        self, dit: Dit, config: SamplerConfig, height: int, width: int, kind: Kind = 'auto'
+    ) -> None:
+        self.stream = StreamDit(dit, height, width, kind)
         grid = schedule.make_schedule(config)
         timesteps = schedule.denoising_timesteps(grid, config)
         # (steps, 1): a level each, for a batch of one; it is stretched to the batch.
