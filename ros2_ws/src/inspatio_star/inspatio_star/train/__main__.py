@@ -15,7 +15,6 @@ import sys
 import torch.distributed as dist
 
 from inspatio_star.errors import InspatioError
-from inspatio_star.presets import preset_named
 from inspatio_star.train.clips import Clips, Kind
 from inspatio_star.train.config import read_config
 from inspatio_star.train.engine import Run, Workers
@@ -64,7 +63,7 @@ def _train(given: argparse.Namespace) -> int:
     if workers.count > 1:
         dist.init_process_group('gloo')
     try:
-        codec = codec_of(preset_named(config.preset), config.seed)
+        codec = codec_of(config.model, config.seed)
         stage = stage_of(given.stage, config, given.out)
         kinds = sorted({stage.turn(step)[1] for step in range(config.steps)})
         clips = {kind: Clips(given.data / FOLDERS[kind]) for kind in kinds}

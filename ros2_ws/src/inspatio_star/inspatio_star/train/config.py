@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 import json
 from pathlib import Path
 import tomllib
+from typing import Any
 
 from inspatio_star.errors import PresetError
-from inspatio_star.presets import changed
+from inspatio_star.presets import Preset, changed, preset_named, resolved
 
+# The file in the folder of a stage that has all its numbers.
+CONFIG = 'config.json'
 PRECISIONS = ('float32', 'bfloat16')
 # Where a network begins with its published weights.
 PUBLIC = 'public'
@@ -84,13 +87,15 @@ class TrainConfig:
     """
     A run of one stage.
 
-    :param preset: whose model is trained.
+    :param model: what is trained; in a file `preset` is its name, and `model` what differs.
     :param height: of the crops, pixels.
     :param width: of the crops, pixels.
     :param batch: clips of an update in each process.
     :param steps: updates.
     :param seed: of weights, clips and noise.
     :param precision: of products: 'bfloat16' by autocast, or 'float32'; weights are float32.
+    :param sharded: whether weights are split over the processes (FSDP2), for networks that do not
+        fit into each of them.
     :param average: largest decay of the average of weights that is evaluated and handed on.
     :param begin: the stage whose weights it begins with; 'public' for the published ones of the
         preset; empty for random ones.
@@ -105,13 +110,14 @@ class TrainConfig:
     :raises ValueError: if a number is out of its range.
     """
 
-    preset: str = 'star-nano'
+    model: Preset = field(default_factory=lambda: preset_named('star-nano'))
     height: int = 160
     width: int = 272
     batch: int = 2
     steps: int = 1000
     seed: int = 0
     precision: str = 'bfloat16'
+    sharded: bool = False
     average: float = 0.99
     begin: str = ''
     goal: str = ''
@@ -134,6 +140,14 @@ class TrainConfig:
                 raise ValueError(f'{name}: wanted at least 1, got {getattr(self, name)}')
 
 
+def document_of(config: TrainConfig) -> dict[str, Any]:
+    """Return a config fit for JSON, as `read_config` reads it."""
+    rest = {name: value for name, value in asdict(config).items() if name != 'model'}
+    document: dict[str, Any] = json.loads(json.dumps(
+        {'preset': config.model.name, 'model': resolved(config.model), **rest}))
+    return document
+
+
 def read_config(path: Path) -> TrainConfig:
     """
     Read a config from a TOML file, or from the JSON that a run has left.
@@ -144,6 +158,8 @@ def read_config(path: Path) -> TrainConfig:
     """
     read = json.loads if path.suffix == '.json' else tomllib.loads
     try:
-        return changed(TrainConfig(), read(path.read_text(encoding='utf-8')))
+        document = read(path.read_text(encoding='utf-8'))
+        model = preset_named(document.pop('preset', 'star-nano'), document.pop('model', None))
+        return changed(TrainConfig(model=model), document)
     except (OSError, ValueError) as error:
         raise PresetError(f'{path}: {error}') from error

@@ -8,7 +8,7 @@ it had not been.  Knows nothing of what a stage learns.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 import json
 import logging
 import math
@@ -28,8 +28,15 @@ from inspatio_star.star.dit import Dit
 from inspatio_star.train.batches import Batch, Batches, batches_from, generator
 from inspatio_star.train.clip_latents import ClipCodec, clip_from_batch
 from inspatio_star.train.clips import Clips, Kind
-from inspatio_star.train.config import OptimizerConfig, TrainConfig
+from inspatio_star.train.config import (
+    CONFIG,
+    OptimizerConfig,
+    TrainConfig,
+    document_of,
+    read_config,
+)
 from inspatio_star.train.saved import load, newest, save
+from inspatio_star.train.sharded import shard, whole
 from inspatio_star.train.stages import Stage
 
 log = logging.getLogger(__name__)
@@ -79,6 +86,9 @@ class Run:
         self.workers = workers or Workers()
         self.step, self.seconds = 0, 0.0
         self.updates = dict.fromkeys(stage.nets, 0)
+        if config.sharded:
+            for net in stage.nets.values():
+                shard(net)
         self._rates = dict(optimizers)
         self._optimizers = {name: _adamw(net, optimizers[name])
                             for name, net in stage.nets.items()}
@@ -99,9 +109,9 @@ class Run:
         path = newest(self.folder)
         if path is None:
             return
-        was = json.loads((self.folder / 'config.json').read_text(encoding='utf-8'))
-        if was != self._document():
-            odd = [key for key in was if was[key] != self._document().get(key)]
+        was, now = document_of(read_config(self.folder / CONFIG)), document_of(self.config)
+        if was != now:
+            odd = [key for key in now if was[key] != now[key]]
             raise PresetError(f'{self.folder}: wanted the config it was begun with, '
                               f'got another {", ".join(odd)}')
         state = load(path, self.stage.nets, self.average, self._optimizers)
@@ -119,8 +129,8 @@ class Run:
         self._broadcast()
         if leads:
             self.folder.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(self._document(), indent=1) + '\n'
-            (self.folder / 'config.json').write_text(text, encoding='utf-8')
+            text = json.dumps(document_of(config), indent=1) + '\n'
+            (self.folder / CONFIG).write_text(text, encoding='utf-8')
             _forget_after(self.folder / 'metrics.jsonl', self.step)
         handlers = {number: signal.signal(number, self._stop)
                     for number in (signal.SIGTERM, signal.SIGINT)}
@@ -179,7 +189,7 @@ class Run:
             step, clip, lambda shape: torch.randn(tuple(shape), generator=noise),
             generator(config.seed, step, rank, 'pick'))
         self._mean_over_processes(net)
-        norm = nn.utils.clip_grad_norm_(net.parameters(), self._rates[name].clip)
+        norm = whole(nn.utils.clip_grad_norm_(net.parameters(), self._rates[name].clip))
         optimizer.step()
         optimizer.zero_grad()
         self.step += 1
@@ -198,9 +208,12 @@ class Run:
             self.average[name].lerp_(tensor, 1 - decay)
 
     def _measure(self, board: SummaryWriter | None) -> None:
-        if self.evaluate is None or board is None:
+        if self.evaluate is None:
             return
-        measured = self.evaluate(self.average)
+        average = {name: whole(tensor) for name, tensor in self.average.items()}
+        if board is None:
+            return
+        measured = self.evaluate(average)
         self._write({'step': self.step, **measured, 'seconds': self.seconds}, board)
         log.info('%s step %d: %s', self.folder.name, self.step,
                  ', '.join(f'{name} {value:.3f}' for name, value in measured.items()))
@@ -215,34 +228,29 @@ class Run:
                                  row['step'])
 
     def _save(self) -> None:
-        if self.workers.rank == 0:
-            save(self.folder, self.step, self.stage.nets, self.average, self._optimizers,
-                 self.updates, self.seconds)
+        save(self.folder, self.step, self.stage.nets, self.average, self._optimizers,
+             self.updates, self.seconds, writes=self.workers.rank == 0)
 
     def _stop(self, *_: object) -> None:
         self._stopped = True
-
-    def _document(self) -> dict[str, Any]:
-        document: dict[str, Any] = json.loads(json.dumps(asdict(self.config)))
-        return document
 
     # With one process the following do nothing.
 
     def _broadcast(self) -> None:
         """Give every process the weights of the first."""
-        if self.workers.count > 1:
+        if self.workers.count > 1 and not self.config.sharded:
             for net in self.stage.nets.values():
                 for tensor in net.state_dict().values():
                     dist.broadcast(tensor, 0)
 
     def _mean_over_processes(self, net: nn.Module) -> None:
         """
-        Average gradients in one message.
+        Average gradients in one message; where weights are split, the backward pass has done it.
 
         Here and not in hooks of the backward pass, because an update may go backward many times:
         chunk by chunk.
         """
-        if self.workers.count == 1:
+        if self.workers.count == 1 or self.config.sharded:
             return
         gradients = [parameter.grad for parameter in net.parameters()
                      if parameter.grad is not None]
@@ -274,8 +282,9 @@ def _adamw(net: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
 
 
 def _forget_after(path: Path, step: int) -> None:
-    """Drop what was written of updates that will be done again."""
+    """Drop what was written of updates that will be done again, and a line that a kill cut off."""
     if path.exists():
-        lines = path.read_text(encoding='utf-8').splitlines()
-        kept = [line for line in lines if json.loads(line)['step'] <= step]
-        path.write_text(''.join(f'{line}\n' for line in kept), encoding='utf-8')
+        lines = path.read_text(encoding='utf-8').splitlines(keepends=True)
+        kept = [line for line in lines
+                if line.endswith('\n') and json.loads(line)['step'] <= step]
+        path.write_text(''.join(kept), encoding='utf-8')

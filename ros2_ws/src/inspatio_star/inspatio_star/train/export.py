@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 import torch
 
 from inspatio_star.errors import CheckpointError, InspatioError
-from inspatio_star.presets import preset_named, resolved
-from inspatio_star.train.config import read_config
+from inspatio_star.presets import resolved
+from inspatio_star.train.config import CONFIG, read_config
 from inspatio_star.train.models import averaged_dit
 from inspatio_star.train.saved import newest
 
@@ -37,7 +37,7 @@ def export(out: Path, stage: str, target: Path) -> None:
     :param stage: whose newest checkpoint it is.
     :raises CheckpointError: if there is none, or it is damaged.
     """
-    preset = preset_named(read_config(out / stage / 'config.json').preset)
+    preset = read_config(out / stage / CONFIG).model
     state = {name: tensor.to(torch.bfloat16)
              for name, tensor in averaged_dit(preset, out, stage).state_dict().items()}
     path = newest(out / stage)

@@ -16,7 +16,7 @@ from inspatio_star.checkpoint_dit import dit_state_from_reference
 from inspatio_star.codec.nano import pixels
 from inspatio_star.codec.wan_vae import WanVAE
 from inspatio_star.errors import CheckpointError, PresetError
-from inspatio_star.presets import Preset, preset_named
+from inspatio_star.presets import Preset
 from inspatio_star.star.dit import Dit
 from inspatio_star.train.clip_latents import ClipCodec, NanoClipCodec, WanClipCodec
 from inspatio_star.train.clips import Clips, Kind
@@ -124,7 +124,7 @@ def stage_of(name: str, config: TrainConfig, out: Path) -> Stage:
     """
     if name not in STAGES:
         raise PresetError(f'stage: wanted one of {", ".join(STAGES)}, got {name!r}')
-    preset = preset_named(config.preset)
+    preset = config.model
 
     def denoiser(begin: str) -> Denoiser:
         if not begin:
@@ -162,7 +162,7 @@ def optimizers_of(stage: Stage, config: TrainConfig) -> dict[str, OptimizerConfi
 
 def evaluation_of(config: TrainConfig, codec: ClipCodec, clips: Clips) -> Evaluate | None:
     """Return how held-out clips are measured; None for a codec that has no pixels."""
-    preset = preset_named(config.preset)
+    preset = config.model
     nano = preset.nano
     if nano is None:
         return None

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from inspatio_star.checkpoint import read_state, require_shapes, write_state
 from inspatio_star.errors import CheckpointError
+from inspatio_star.train.sharded import fill, whole, whole_state
 from inspatio_star.whole_folder import whole_folder
 
 PREFIX = 'step-'
@@ -33,7 +34,8 @@ def newest(folder: Path) -> Path | None:
 def save(
     folder: Path, step: int, nets: Mapping[str, nn.Module], average: Mapping[str, Tensor],
     optimizers: Mapping[str, torch.optim.Optimizer], updates: Mapping[str, int], seconds: float,
-) -> Path:
+    writes: bool = True,
+) -> None:
     """
     Write a checkpoint, and delete all but the newest ones.
 
@@ -44,22 +46,26 @@ def save(
     :param optimizers: of each net.
     :param updates: of each net.
     :param seconds: spent on training until now.
+    :param writes: whether this process does; where weights are split, all others must call, too.
     """
-    path = folder / f'{PREFIX}{step:08d}'
-    with whole_folder(path) as made:
-        for name, net in nets.items():
-            write_state(made / f'{name}.safetensors', net.state_dict(), 'training')
-            moments = {f'{moment}/{key}': optimizers[name].state[parameter][moment]
-                       for key, parameter in net.named_parameters()
-                       if optimizers[name].state[parameter] for moment in MOMENTS}
-            if moments:
-                write_state(made / f'{name}.moments.safetensors', moments, 'training')
-        write_state(made / 'average.safetensors', average, 'training')
-        state = {'step': step, 'updates': dict(updates), 'seconds': seconds}
-        (made / 'state.json').write_text(json.dumps(state, indent=1) + '\n', encoding='utf-8')
+    files: dict[str, dict[str, Tensor]] = {}
+    for name, net in nets.items():
+        files[name] = whole_state(net)
+        if updates[name]:
+            state = optimizers[name].state
+            files[f'{name}.moments'] = {
+                f'{moment}/{key}': whole(state[parameter][moment])
+                for key, parameter in net.named_parameters() for moment in MOMENTS}
+    files['average'] = {name: whole(tensor) for name, tensor in average.items()}
+    if not writes:
+        return
+    with whole_folder(folder / f'{PREFIX}{step:08d}') as made:
+        for name, tensors in files.items():
+            write_state(made / f'{name}.safetensors', tensors, 'training')
+        document = {'step': step, 'updates': dict(updates), 'seconds': seconds}
+        (made / 'state.json').write_text(json.dumps(document, indent=1) + '\n', encoding='utf-8')
     for old in sorted(folder.glob(f'{PREFIX}[0-9]*'))[:-KEPT]:
         shutil.rmtree(old)
-    return path
 
 
 def load(
@@ -92,12 +98,10 @@ def load(
     return state
 
 
-@torch.no_grad()
 def _fill(path: Path, wanted: Mapping[str, Tensor]) -> None:
     came = read_state(path)
     require_shapes(str(path), {name: tuple(part.shape) for name, part in wanted.items()}, came)
-    for name, tensor in wanted.items():
-        tensor.copy_(came[name])
+    fill(wanted, came)
 
 
 def load_average(path: Path, dit: nn.Module) -> None:
