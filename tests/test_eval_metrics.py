@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from skimage.data import stereo_motorcycle
+import torch
 
+from inspatio_star.errors import CheckpointError
+from inspatio_star.eval.lpips import CONVOLUTIONS, HEAD_FILE, TRUNK_FILE, Lpips
 from inspatio_star.eval.metrics import MOST_DB, SquaredError, psnr_db, ssim
 from inspatio_star.eval.perceptual import fsim, haarpsi
 from inspatio_star.eval.quality import Quality, mean, mean_row, median
@@ -97,6 +101,41 @@ def test_pictures_of_other_shapes_are_refused(measure) -> None:
     picture = np.zeros((16, 20, 3), np.uint8)
     with pytest.raises(ValueError, match='both of one shape'):
         measure(picture, picture[:, :18])
+
+
+def write_lpips(folder: Path) -> None:
+    """Write weights of the right names and shapes, drawn by chance; no head is negative."""
+    draw = torch.Generator().manual_seed(0)
+    trunk, head = {}, {}
+    for place, (number, before, after, side, _, _) in enumerate(CONVOLUTIONS):
+        shape = (after, before, side, side)
+        trunk[f'features.{number}.weight'] = torch.randn(shape, generator=draw) * 0.05
+        trunk[f'features.{number}.bias'] = torch.zeros(after)
+        head[f'lin{place}.model.1.weight'] = torch.rand(1, after, 1, 1, generator=draw)
+    torch.save(trunk, folder / TRUNK_FILE)
+    torch.save(head, folder / HEAD_FILE)
+
+
+def test_lpips_is_a_distance_of_the_weights_that_are_given(pair, tmp_path: Path) -> None:
+    write_lpips(tmp_path)
+    lpips = Lpips(tmp_path)
+    left, right = (rgb[:64, :96] for rgb in pair)
+    assert lpips(left, left) == 0.0
+    assert lpips(left, right) == pytest.approx(lpips(right, left), rel=1e-5)
+    near, far = (cv2.GaussianBlur(left, (0, 0), sigma) for sigma in (0.7, 3.0))
+    assert 0 < lpips(left, near) < lpips(left, far)
+    head = torch.load(tmp_path / HEAD_FILE, weights_only=True)
+    torch.save({name: 2 * weight for name, weight in head.items()}, tmp_path / HEAD_FILE)
+    assert Lpips(tmp_path)(left, right) == pytest.approx(2 * lpips(left, right), rel=1e-5)
+
+
+def test_lpips_without_its_weights_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=TRUNK_FILE):
+        Lpips(tmp_path)
+    write_lpips(tmp_path)
+    torch.save({'lin0.model.1.weight': torch.zeros(1, 63, 1, 1)}, tmp_path / HEAD_FILE)
+    with pytest.raises(CheckpointError, match=r'wanted lin0.* of \(1, 64, 1, 1\), got \(1, 63'):
+        Lpips(tmp_path)
 
 
 def test_quality_tells_seen_from_unseen_and_chunk_from_chunk() -> None:

@@ -57,10 +57,11 @@ DOORS: dict[str, set[str]] = {
     'inspatio_star.eval': CONTRACT | ARRAYS | PICTURES | {
         'inspatio_star.fill', 'inspatio_star.render', 'inspatio_star.warp', 'inspatio_star.world',
         'rich'},
+    'inspatio_star.eval.lpips': CONTRACT | {'inspatio_star.checkpoint', 'numpy', 'torch'},
     'inspatio_star.train': CORE | ARRAYS | PICTURES | {
         'inspatio_star.train', 'moderngl', 'numba', 'rich', 'safetensors', 'tensorboardX',
         'torch'},
-    'inspatio_star.cli': CORE | ARRAYS | {'rich'},
+    'inspatio_star.cli': CORE | ARRAYS | {'inspatio_star.eval.lpips', 'rich'},
     'inspatio_star': set(),
     # The one home of the two libraries that differ most between ROS 2 and its stand-ins.
     'inspatio_sim.convert': CONTRACT | ARRAYS | ROS_MESSAGES | {

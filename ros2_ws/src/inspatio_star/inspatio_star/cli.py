@@ -180,6 +180,10 @@ def _add_eval(parser: argparse.ArgumentParser) -> None:
         '--every', type=int, default=8, metavar='N',
         help='SSIM, HaarPSI and FSIM of every Nth frame (default 8) and the last',
     )
+    parser.add_argument(
+        '--lpips', type=Path, metavar='DIR',
+        help='LPIPS, too: holds alexnet-owt-7be5be79.pth of torchvision and alex.pth of lpips',
+    )
     parser.add_argument('--seed', type=int, default=0, metavar='N')
     parser.add_argument('--out', type=Path, required=True, metavar='DIR')
     parser.add_argument('--force', action='store_true', help='replace an earlier report')
@@ -383,14 +387,20 @@ def _run_eval(arguments: argparse.Namespace) -> int:
         TimeElapsedColumn,
     )
 
+    from inspatio_star.eval.quality import MEASURES
     from inspatio_star.eval.report import print_tables, refuse_report, write_report
     from inspatio_star.eval.run import Settings, evaluate
     from inspatio_star.eval.takes import clip_takes, motorcycle_takes
     from inspatio_star.world import size_from_text
 
     refuse_report(arguments.out, arguments.force)
+    measures = dict(MEASURES)
+    if arguments.lpips is not None:
+        from inspatio_star.eval.lpips import Lpips
+
+        measures['lpips'] = Lpips(arguments.lpips)
     settings = Settings(
-        size_from_text(arguments.resolution), arguments.seed, arguments.every
+        size_from_text(arguments.resolution), arguments.seed, arguments.every, measures
     )
     options = _star_options(arguments)
     asked = [f'{arguments.session}:{arguments.preset}', *arguments.against]
