@@ -130,7 +130,8 @@ class TileLinear:
     def __call__(self, x_BNK: Tensor, norm: Norm | None = None, gelu: bool = False) -> Tensor:
         y = x_BNK.new_empty(*x_BNK.shape[:-1], self._outputs)
         self._tiles.linear(
-            x_BNK.contiguous(), self._weight, self._bias, y, 'gelu' if gelu else 'store', norm=norm)
+            x_BNK.contiguous(), self._weight, self._bias, y, 'gelu' if gelu else 'store',
+            norm=norm)
         return y
 
     def add_to(self, y_BNW: Tensor, x_BNK: Tensor, gate_W: Tensor | None = None) -> None:
