@@ -81,15 +81,15 @@ def main(argv: list[str] | None = None) -> int:
         print(peak_mib(given.way, preset_named(given.preset), given.chunks, given.height,
                        given.width))
         return 0
-    sizes = ['--preset', given.preset, '--chunks', str(given.chunks), '--height',
-             str(given.height), '--width', str(given.width)]
+    sizes = {name: value for name, value in vars(given).items() if name != 'way'}
+    options = [part for name, value in sizes.items() for part in (f'--{name}', str(value))]
     peaks = {}
     for way in WAYS:
         done = subprocess.run(
-            [sys.executable, '-m', f'inspatio_star.train.{Path(__file__).stem}', *sizes, '--way',
+            [sys.executable, '-m', f'inspatio_star.train.{Path(__file__).stem}', *options, '--way',
              way], check=True, capture_output=True, text=True, timeout=1800)
         peaks[f'{way}_mib'] = round(float(done.stdout), 1)
-    print(json.dumps({**vars(given), **peaks,
+    print(json.dumps({**sizes, **peaks,
                       'ratio': round(peaks['rollout_mib'] / peaks['chunk_mib'], 2)}))
     return 0
 
