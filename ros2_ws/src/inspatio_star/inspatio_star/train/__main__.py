@@ -11,6 +11,7 @@ import logging
 import os
 from pathlib import Path
 import sys
+import warnings
 
 import torch.distributed as dist
 
@@ -45,6 +46,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--minutes', type=float, help='stop after this time, with a checkpoint')
     given = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format='%(asctime)s %(message)s')
+    # Of the normalisations of autocast, which are as exact without fusion.
+    warnings.filterwarnings('ignore', message='Mismatch dtype between input and weight')
     keep_freed_memory()
     try:
         return _train(given)
