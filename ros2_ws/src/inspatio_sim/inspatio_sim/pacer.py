@@ -137,8 +137,10 @@ class Slots:
 
     def learn(self, frames: int, took_ns: int) -> None:
         """Note how long the session took to make so many frames, in the time of the simulation."""
-        # Less than nothing where the clock was set back meanwhile.
-        self._ns_per_frame.append(max(took_ns, 0) / frames)
+        # A single frame is planned when it is due: there is nothing to spread.
+        if frames > 1:
+            # Less than nothing where the clock was set back meanwhile.
+            self._ns_per_frame.append(max(took_ns, 0) / frames)
 
     def forget(self) -> None:
         """Forget how fast the session was: there is another."""
