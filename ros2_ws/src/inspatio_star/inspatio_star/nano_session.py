@@ -40,8 +40,6 @@ from inspatio_star.star.sampler import Sampler, chunk_noise
 from inspatio_star.warp import Rule, View, Warper, float_from_rgb_u8
 from inspatio_star.world import Frame, World, intrinsics_matrix, world_at
 
-# Where the weights that come with the package lie.
-WEIGHTS = Path(__file__).parent / 'data'
 # What the metadata of our own weights is, and of which version.
 SCHEMA = 'inspatio-star-weights/1'
 LAST = 'last'

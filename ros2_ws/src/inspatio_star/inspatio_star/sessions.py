@@ -141,14 +141,15 @@ def _open_nano(
     world: World, height: int | None, width: int | None, K: F64 | None, sizes: Preset,
     options: StarOptions,
 ) -> Session:
-    from inspatio_star.nano_session import WEIGHTS, NanoSession, load_nano
+    from inspatio_star.nano_session import NanoSession, load_nano
+    from inspatio_star.weights import default_folder
 
     if options.compile:
         raise SessionError(f'compile: wanted false for preset {sizes.name}, got true')
     device, dtype = place(options)
     log.info('star session: preset %s, %s on %s', sizes.name,
              str(dtype).removeprefix('torch.'), device)
-    model = load_nano(WEIGHTS / f'{sizes.name}.safetensors', device, dtype)
+    model = load_nano(default_folder() / f'{sizes.name}.safetensors', device, dtype)
     return NanoSession(world, model, height, width, K)
 
 

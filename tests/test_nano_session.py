@@ -1,0 +1,206 @@
+"""The small star session: what is known stays exact, the rest is the model's, and files."""
+
+from dataclasses import replace
+import json
+
+import numpy as np
+import pytest
+from safetensors.torch import save_file
+import torch
+
+from inspatio_star.codec.nano import NanoDecoder, mask_latents
+from inspatio_star.codec.stream import DecoderState, EncoderState
+from inspatio_star.contract import CameraPath
+from inspatio_star.errors import CheckpointError, SessionError
+from inspatio_star.nano_session import (
+    SCHEMA,
+    NanoSession,
+    load_nano,
+    model_size,
+    random_nano,
+    scaled_K,
+    shrunk,
+)
+from inspatio_star.presets import preset_named, resolved
+from inspatio_star.sessions import StarOptions, open_session
+from inspatio_star.star.sampler import chunk_noise
+from inspatio_star.warp_session import WarpSession
+from inspatio_star.world import Frame, World, intrinsics_matrix, save
+
+pytestmark = pytest.mark.usefixtures('one_thread')
+SIZES = {'height': 32, 'width': 48,
+         'dit': {'dim': 32, 'ffn_dim': 32, 'num_heads': 2, 'num_layers': 2}}
+SMALL = preset_named('star-nano', SIZES)
+
+
+@pytest.fixture
+def world():
+    """Return a picture of a wall in front of a slope, without depth in a corner."""
+    random = np.random.default_rng(1)
+    depth_m = np.linspace(3.0, 4.0, 64 * 96, dtype=np.float32).reshape(64, 96)
+    depth_m[20:50, 30:60] = 1.5
+    depth_m[:8, :8] = np.nan
+    rgb = random.integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    return World('slope', (Frame(rgb, depth_m, intrinsics_matrix(80, 80, 47.5, 31.5), np.eye(4)),))
+
+
+def next_path(session, chunk):
+    """Return the path of a chunk of a drive to the right."""
+    info = session.info
+    count = info.chunk_frames if chunk else info.first_chunk_frames
+    begin = info.first_chunk_frames + (chunk - 1) * info.chunk_frames if chunk else 0
+    frames = np.arange(begin, begin + count)
+    T = np.tile(np.eye(4), (count, 1, 1))
+    T[:, 0, 3] = 0.03 * frames
+    return CameraPath(40_000_000 * (frames + 1), T)
+
+
+def drive(session, chunks):
+    """Return the chunks of a drive from the start."""
+    return [session.step(next_path(session, k)) for k in range(chunks)]
+
+
+def test_what_is_known_is_the_constraint_and_nothing_is_a_hole(world):
+    K = intrinsics_matrix(80, 80, 52.0, 31.5)
+    session = NanoSession(world, random_nano(SMALL), K=K)
+    geometry = WarpSession(world, K=K, first_chunk_frames=9, chunk_frames=12)
+    for ours, plain in zip(drive(session, 3), drive(geometry, 3), strict=True):
+        np.testing.assert_array_equal(ours.known, plain.known)
+        np.testing.assert_array_equal(ours.rgb[ours.known], plain.rgb[plain.known])
+        np.testing.assert_array_equal(ours.depth_m[ours.known], plain.depth_m[plain.known])
+        assert np.isfinite(ours.depth_m).all() and (ours.depth_m > 0).all()
+        assert list(ours.stage_ms) == ['warp', 'encode', 'sample', 'decode']
+    assert 0.5 < ours.known.mean() < 0.95
+
+
+def test_the_rest_is_what_the_model_makes_of_source_mask_and_fill(world):
+    model = random_nano(SMALL)
+    session = NanoSession(world, model, 32, 48)
+    first = session.step(next_path(session, 0))
+    # The same by the parts, for the first chunk at the model's own size.
+    views = [session._view(0)] * 9
+    path = next_path(session, 0)
+    guesses = [session._guess(0, view, T)
+               for view, T in zip(views, path.T_world_camera, strict=True)]
+    known = torch.from_numpy(np.stack([guess.small.render.known for guess in guesses]))
+    filled = torch.from_numpy(np.stack([guess.small.rgb for guess in guesses]))
+    source = torch.from_numpy(views[0][1].rgb.astype(np.float32) / 127.5 - 1)
+    both = torch.stack([source.expand(9, -1, -1, -1), filled]).permute(0, 4, 1, 2, 3)
+    reference, render = session._encoder.encode(both, EncoderState()).transpose(1, 2).split(1)
+    condition = torch.cat([mask_latents(known[None], model.codec), render], 2)
+    last = session._sampler.chunk(
+        session._sampler.stream.new_cache(), session._prompt,
+        chunk_noise(0, 0, reference.shape), reference, None, condition)
+    np.testing.assert_allclose(session.save().arrays['last'], last, atol=1e-4)
+    video = NanoDecoder(model.codec).decode(last.transpose(1, 2), DecoderState())[0]
+    picture = (video.permute(1, 2, 3, 0).clamp(-1, 1) * 127.5 + 128).to(torch.uint8).numpy()
+    away = np.abs(picture[~first.known].astype(int) - first.rgb[~first.known])
+    # The guesses at both sizes are the same here, so the picture is the model's.
+    assert away.max() <= 2
+
+
+def test_seed_matters_for_what_is_unseen_alone(world):
+    session = NanoSession(world, random_nano(SMALL))
+    one = drive(session, 2)[1]
+    session.reset(5)
+    other = drive(session, 2)[1]
+    assert (one.rgb[~one.known] != other.rgb[~other.known]).any()
+    np.testing.assert_array_equal(one.rgb[one.known], other.rgb[other.known])
+
+
+def test_without_the_cache_a_chunk_does_not_know_the_one_before(world):
+    model = random_nano(SMALL)
+
+    def second(cache, seed):
+        session = NanoSession(world, model, cache=cache)
+        session.reset(seed)
+        drive(session, 1)
+        # Noise of the second chunk by one seed, whatever came before it.
+        session._progress.seed = 7
+        return session.step(next_path(session, 1)).rgb
+
+    assert (second(True, 1) != second(True, 2)).any()
+    np.testing.assert_array_equal(second(False, 1), second(False, 2))
+
+
+@pytest.mark.parametrize('size, pixels, expected', [
+    ((480, 832), 160 * 272, (160, 272)), ((500, 741), 160 * 272, (176, 256)),
+    ((96, 160), 160 * 272, (96, 160)), ((24, 32), 43520, (32, 32)), ((4000, 60), 4096, (528, 16)),
+])
+def test_models_see_pictures_near_the_size_they_know(size, pixels, expected):
+    assert model_size(*size, pixels, 16) == expected
+
+
+def test_a_smaller_picture_shows_the_same():
+    x = np.linspace(0, 255, 60)
+    rgb = np.repeat(np.tile(x.astype(np.uint8), (40, 1))[..., None], 3, axis=2)
+    frame = Frame(rgb, np.full((40, 60), 2, np.float32), intrinsics_matrix(50, 50, 29.5, 19.5),
+                  np.eye(4))
+    small = shrunk(frame, 16, 32)
+    assert small.rgb.shape == (16, 32, 3) and small.K[0, 2] == 15.5 and small.K[1, 2] == 7.5
+    # A point in space has the same colour in both.
+    at = np.array([0.3, 0.1, 2.0])
+    u, v, _ = frame.K @ at / at[2]
+    u2, v2, _ = small.K @ at / at[2]
+    assert abs(int(rgb[round(v), round(u), 0]) - int(small.rgb[round(v2), round(u2), 0])) < 8
+    np.testing.assert_allclose(scaled_K(small.K, (16, 32), (40, 60)), frame.K)
+
+
+def written(path, preset=SMALL, schema=SCHEMA, **changes):
+    """Write weights as the training does, and return their path."""
+    state = random_nano(preset).dit.state_dict() | changes
+    metadata = {'schema': schema, 'preset': json.dumps(resolved(preset))}
+    save_file({name: tensor for name, tensor in state.items() if tensor is not None}, path,
+              metadata)
+    return path
+
+
+def test_weights_are_loaded_with_the_sizes_that_they_say(world, tmp_path):
+    model = load_nano(written(tmp_path / 'one.safetensors'))
+    assert model.dit.config == SMALL.dit and model.sampler == SMALL.sampler
+    assert model.pixels == 32 * 48
+    ours, other = (drive(NanoSession(world, each), 1)[0].rgb
+                   for each in (model, random_nano(SMALL)))
+    np.testing.assert_array_equal(ours, other)
+
+
+def test_files_that_are_no_weights_of_ours_are_refused(tmp_path):
+    with pytest.raises(CheckpointError, match='missing'):
+        load_nano(tmp_path / 'missing.safetensors')
+    cut = written(tmp_path / 'cut.safetensors')
+    cut.write_bytes(cut.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match='cut'):
+        load_nano(cut)
+    with pytest.raises(CheckpointError, match=f"wanted {SCHEMA}, got 'other/1'"):
+        load_nano(written(tmp_path / 'other.safetensors', schema='other/1'))
+    with pytest.raises(CheckpointError, match='patch.bias'):
+        load_nano(written(tmp_path / 'less.safetensors', **{'patch.bias': None}))
+    with pytest.raises(CheckpointError, match='patch.bias'):
+        load_nano(written(tmp_path / 'wrong.safetensors', **{'patch.bias': torch.zeros(3)}))
+    with pytest.raises(CheckpointError, match='codec is pixels'):
+        load_nano(written(tmp_path / 'tiny.safetensors', preset_named('star-tiny')))
+
+
+def test_states_of_another_size_are_refused(world):
+    model = random_nano(SMALL)
+    session, other = NanoSession(world, model), NanoSession(world, model, 16, 16)
+    drive(session, 1), drive(other, 1)
+    state = session.save()
+    with pytest.raises(SessionError, match=r'wanted last latents \(1, 3, 3072, 1, 1\)'):
+        other.restore(state)
+    with pytest.raises(SessionError, match=r"wanted arrays \['last'\] after 1 chunks, got \[\]"):
+        session.restore(replace(state, arrays={}))
+
+
+def test_trained_weights_are_opened_by_name(world, tmp_path, monkeypatch):
+    path = save(world, tmp_path / 'slope.world')
+    monkeypatch.setenv('INSPATIO_WEIGHTS', str(tmp_path))
+    with pytest.raises(CheckpointError, match='star-nano.safetensors: wanted a file, got none'):
+        open_session('star', str(path), preset='star-nano')
+    written(tmp_path / 'star-nano.safetensors')
+    session = open_session('star', str(path), '64x96', preset='star-nano')
+    chunk = drive(session, 1)[0]
+    assert session.info.session == 'star' and chunk.rgb.shape == (9, 64, 96, 3)
+    session.close()
+    with pytest.raises(SessionError, match='compile: wanted false for preset star-nano'):
+        open_session('star', str(path), preset='star-nano', options=StarOptions(compile=True))
