@@ -358,11 +358,11 @@ def test_cuda_is_refused_where_there_is_none(world, tmp_path, monkeypatch):
                      options=StarOptions(device='cuda'))
 
 
-def test_a_missing_compiler_is_named(monkeypatch):
+def test_a_missing_compiler_is_named():
     import torch._inductor.config as inductor
 
-    monkeypatch.setattr(inductor.cpp, 'cxx', ('/nowhere/g++',))
-    with pytest.raises(SessionError, match=r'compile: wanted a compiler .* for cpu'):
+    with (inductor.patch({'cpp.cxx': ('/nowhere/g++',)}),
+          pytest.raises(SessionError, match=r'compile: wanted a compiler .* for cpu')):
         require_compiler(torch.device('cpu'))
 
 
