@@ -256,8 +256,8 @@ def test_bad_poses_are_refused(start, probe, odom, refusals, still, topic, fault
 
 def test_empty_path_is_refused(start, probe, refusals, still):
     start()
-    probe.speaker(Path, 'cmd_path').publish(Path())
-    probe.wait(lambda: any('at least one pose' in r for r in refusals()), 'the refusal')
+    probe.say_until(probe.speaker(Path, 'cmd_path'), Path(),
+                    lambda: any('at least one pose' in r for r in refusals()), 'the refusal')
     still()
 
 

@@ -1,7 +1,6 @@
 """What the node publishes: one stamp, one pose, one frame; as an experienced user expects it."""
 
 import signal
-import time
 
 import cv2
 from geometry_msgs.msg import Twist
@@ -98,7 +97,8 @@ def test_pixels_show_the_pose_that_tf_tells_at_their_stamp(start, probe):
     cmd_vel.publish(msg)
     seen = len(pictures)
     probe.wait(lambda: len(pictures) > seen + 60, 'pictures in motion')
-    time.sleep(0.2)  # tf of the newest picture
+    newest = Time.from_msg(pictures[seen + 59].header.stamp)
+    probe.wait(lambda: probe.tf.can_transform('odom', 'camera_optical_frame', newest), 'tf')
     static = rigid(probe.tf.lookup_transform('base_link', 'camera_optical_frame',
                                              Time()).transform)
     forward = static[:3, 2]
@@ -124,11 +124,11 @@ def test_compressed_picture_and_points_are_made_for_subscribers(start, probe):
         (PointCloud2, 'camera/depth/points')))
     depths, infos = (probe.hear(kind, topic) for kind, topic in (
         (Image, 'camera/depth/image_rect_raw'), (CameraInfo, 'camera/depth/camera_info')))
-    heard = (raw, jpeg, points, depths)
+    heard = (raw, jpeg, points, depths, infos)
     stamp = probe.wait(
         lambda: set.intersection(*({stamp_of(m) for m in list(ms)} for ms in heard)), 'all'
     ).pop()
-    rgb, compressed, cloud, depth = (
+    rgb, compressed, cloud, depth, info = (
         next(m for m in ms if stamp_of(m) == stamp) for ms in heard)
     assert compressed.format == 'rgb8; jpeg compressed bgr8'
     decoded = cv2.imdecode(np.frombuffer(compressed.data, np.uint8), cv2.IMREAD_COLOR)
@@ -139,7 +139,7 @@ def test_compressed_picture_and_points_are_made_for_subscribers(start, probe):
     assert cloud.width * cloud.height == np.isfinite(metres).sum()
     assert [f.name for f in cloud.fields] == ['x', 'y', 'z', 'rgb']
     values = np.frombuffer(cloud.data, '<f4').reshape(-1, 4)
-    K = np.array(infos[0].k).reshape(3, 3)
+    K = np.array(info.k).reshape(3, 3)
     v, u = np.nonzero(np.isfinite(metres))
     back = values[:, :3].astype(float) @ K.T
     np.testing.assert_allclose(back[:, 0] / back[:, 2], u, atol=1e-3)
