@@ -7,12 +7,10 @@ the last chunk's latents, what the codec carries, and the latents of a source th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
-import time
 from typing import Any, TypeVar
 
 import numpy as np
@@ -34,7 +32,7 @@ from inspatio_star.contract import CameraPath, Chunk, SessionState, WorldInfo
 from inspatio_star.depth import complete_depth
 from inspatio_star.errors import SessionError
 from inspatio_star.presets import Preset
-from inspatio_star.progress import Progress
+from inspatio_star.progress import Progress, timed
 from inspatio_star.star.config import SamplerConfig
 from inspatio_star.star.dit import Dit
 from inspatio_star.star.sampler import Sampler, chunk_noise
@@ -280,26 +278,26 @@ class StarSession:
         # A branch: an error on the way leaves the session as it was.
         decoder = self._decoder.branch()
 
-        with _timed(stage_ms, 'warp'):
+        with timed(stage_ms, 'warp'):
             frames = [min(progress.frame + k, len(self._frames) - 1) for k in range(len(path))]
             renders = [
                 self._warper.render_float([self._view(frame)], T)
                 for frame, T in zip(frames, path.T_world_camera, strict=True)
             ]
             known = np.stack([render.known for render in renders])
-        with _timed(stage_ms, 'encode'):
+        with timed(stage_ms, 'encode'):
             reference, condition, encoder, still = self._conditions(frames, renders, known)
-        with _timed(stage_ms, 'sample'):
+        with timed(stage_ms, 'sample'):
             noise = chunk_noise(
                 progress.seed, progress.chunk, reference.shape, self._device, self._dtype
             )
             last = self._sampler.chunk(
                 self._cache, self._prompt, noise, reference, self._last, condition
             )
-        with _timed(stage_ms, 'decode'):
+        with timed(stage_ms, 'decode'):
             video = model.decoder.decode(last.transpose(1, 2), decoder)[0]
             rgb = _bytes_from_video(video)
-        with _timed(stage_ms, 'depth'):
+        with timed(stage_ms, 'depth'):
             depth_m = np.stack([
                 complete_depth(render.depth_m, picture, self._unseen_m)
                 for render, picture in zip(renders, rgb, strict=True)
@@ -413,14 +411,6 @@ class StarSession:
         return tensor.view(self._dtype).to(self._device)
 
 
-@contextmanager
-def _timed(stage_ms: dict[str, float], stage: str) -> Iterator[None]:
-    """Note the wall time of a stage, milliseconds."""
-    started_ns = time.perf_counter_ns()
-    yield
-    stage_ms[stage] = (time.perf_counter_ns() - started_ns) / 1e6
-
-
 def _compiled(part: T, *names: str) -> T:
     """Return a twin, of the same weights, whose methods of these names torch compiles."""
     twin = copy(part)
@@ -456,4 +446,3 @@ def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return the tensors of a stream by the names that it knows."""
     names = [name for name in tensors if name.startswith(prefix)]
     return {name.removeprefix(prefix): tensors[name] for name in names}
-

@@ -9,13 +9,11 @@ latents, and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 import json
 from pathlib import Path
-import time
 from typing import NamedTuple, TypeVar
 
 import cv2
@@ -33,7 +31,7 @@ from inspatio_star.contract import F64, CameraPath, Chunk, SessionState, WorldIn
 from inspatio_star.errors import CheckpointError, SessionError
 from inspatio_star.filler import Filled, Filler
 from inspatio_star.presets import Preset, preset_named
-from inspatio_star.progress import Progress
+from inspatio_star.progress import Progress, timed
 from inspatio_star.star.config import SamplerConfig
 from inspatio_star.star.dit import Dit
 from inspatio_star.star.sampler import Sampler, chunk_noise
@@ -199,11 +197,6 @@ class NanoSession:
         """What the pictures will be like."""
         return self._info
 
-    @property
-    def carry_nbytes(self) -> int:
-        """What the codec carries from chunk to chunk, bytes: nothing."""
-        return 0
-
     def reset(self, seed: int = 0) -> None:
         """Forget every chunk; noise follows from the seed."""
         self._progress.reset(seed)
@@ -214,15 +207,15 @@ class NanoSession:
         """Imagine the next chunk; see :meth:`~inspatio_star.session.Session.step`."""
         self._progress.require_next(path)
         progress, stage_ms = self._progress, dict[str, float]()
-        with _timed(stage_ms, 'warp'):
+        with timed(stage_ms, 'warp'):
             numbers = [min(progress.frame + k, len(self._frames) - 1) for k in range(len(path))]
             views = [self._view(number) for number in numbers]
             guesses = self._shared(
                 lambda worker, k: self._guess(worker, views[k], path.T_world_camera[k]),
                 len(path))
-        with _timed(stage_ms, 'encode'):
+        with timed(stage_ms, 'encode'):
             reference, condition = self._conditions(views, guesses)
-        with _timed(stage_ms, 'sample'):
+        with timed(stage_ms, 'sample'):
             noise = chunk_noise(
                 progress.seed, progress.chunk, reference.shape, self._device, self._dtype)
             if self._use_cache:
@@ -231,7 +224,7 @@ class NanoSession:
             else:
                 last = self._sampler.chunk(
                     self._cache, self._prompt, noise, condition=condition)
-        with _timed(stage_ms, 'decode'):
+        with timed(stage_ms, 'decode'):
             video = self._decoder.decode(last.transpose(1, 2), self._codec_state(DecoderState))[0]
             pictures = np.ascontiguousarray(video.permute(1, 2, 3, 0).float().cpu().numpy())
             rgb = np.empty((len(path), self._info.height, self._info.width, 3), np.uint8)
@@ -400,11 +393,3 @@ def _put_together(
                 colour = filled[v, u, c] + top * (one - b) + low * b
                 colour = min(max(colour, -one), one)
                 out[v, u, c] = np.uint8((colour + one) * full)
-
-
-@contextmanager
-def _timed(stage_ms: dict[str, float], stage: str) -> Iterator[None]:
-    """Note the wall time of a stage, milliseconds."""
-    started_ns = time.perf_counter_ns()
-    yield
-    stage_ms[stage] = (time.perf_counter_ns() - started_ns) / 1e6

@@ -6,7 +6,9 @@ Knows nothing of pictures; what else a session carries goes into the arrays of i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+import time
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,3 +118,11 @@ class Progress:
         """
         self.require_fit(state)
         self.chunk, self.frame, self.seed = state.chunk, state.frame, state.seed
+
+
+@contextmanager
+def timed(stage_ms: dict[str, float], stage: str) -> Iterator[None]:
+    """Note the wall time of a stage, milliseconds."""
+    started_ns = time.perf_counter_ns()
+    yield
+    stage_ms[stage] = (time.perf_counter_ns() - started_ns) / 1e6
