@@ -157,6 +157,43 @@ def test_nothing_known_is_black_everywhere():
     assert (filled.rgb == -1).all() and (filled.depth_m == 1).all()
 
 
+def test_what_was_made_up_once_is_seen_again_where_it_lies():
+    view, warper, T, _ = moved_wall(np.s_[0:0])
+    filler = Filler(warper)
+    first = filler.render([view], T)
+    memory = filler.remembered(first, T)
+    hole = ~first.render.known
+    assert hole[:, 90:].all() and len(memory.xyz_m) == hole.sum()
+    # Half of the way back, and half as far again: the strip moves, its colours stay.
+    for share, columns, now in ((0.5, slice(90, 93), slice(93, 96)),
+                                (1.5, slice(90, 96), slice(87, 93))):
+        T_2 = T.copy()
+        T_2[0, 3] *= share
+        again, anew = filler.render([view], T_2, memory), filler.render([view], T_2)
+        np.testing.assert_array_equal(again.render.known, anew.render.known)
+        np.testing.assert_allclose(again.rgb[:, now], first.rgb[:, columns], atol=2e-3)
+        assert np.abs(anew.rgb[:, now] - first.rgb[:, columns]).max() > 0.05
+        np.testing.assert_allclose(again.depth_m, 4.0, rtol=1e-3)
+        grown = filler.remembered(again, T_2, memory)
+        assert len(grown.xyz_m) - len(memory.xyz_m) == again.new.sum() == (0, 3 * 64)[share > 1]
+        np.testing.assert_array_equal(grown.rgb[:len(memory.rgb)], memory.rgb)
+
+
+def test_memory_has_an_end_and_nothing_is_made_of_nothing():
+    view, warper, T, _ = moved_wall(np.s_[0:0])
+    filler = Filler(warper)
+    filled, memory, counts = filler.render([view], T), None, []
+    for _ in range(40):
+        memory = filler.remembered(filled, T, memory)
+        counts.append(len(memory.xyz_m))
+    assert counts[1] == 2 * counts[0] and counts[-1] == counts[-2] == 2 * 64 * 96
+    view, warper, T, _ = moved_wall(np.s_[:])
+    filler = Filler(warper)
+    black = filler.remembered(filler.render([view], T), T)
+    assert black.xyz_m.shape == (0, 3)
+    assert not warper.render_points(black, T).known.any()
+
+
 GREY = np.full((4, 6, 3), 128, np.uint8)
 
 

@@ -24,6 +24,7 @@ from inspatio_star.nano_session import (
 from inspatio_star.presets import preset_named, resolved
 from inspatio_star.sessions import StarOptions, open_session
 from inspatio_star.star.sampler import chunk_noise
+from inspatio_star.warp import View, Warper
 from inspatio_star.warp_session import WarpSession
 from inspatio_star.world import Frame, World, intrinsics_matrix, save
 
@@ -80,8 +81,7 @@ def test_the_rest_is_what_the_model_makes_of_source_mask_and_fill(world):
     # The same by the parts, for the first chunk at the model's own size.
     views = [session._view(0)] * 9
     path = next_path(session, 0)
-    guesses = [session._guess(0, view, T)
-               for view, T in zip(views, path.T_world_camera, strict=True)]
+    guesses, _ = session._guesses(views, path.T_world_camera)
     known = torch.from_numpy(np.stack([guess.small.render.known for guess in guesses]))
     filled = torch.from_numpy(np.stack([guess.small.rgb for guess in guesses]))
     source = torch.from_numpy(views[0][1].rgb.astype(np.float32) / 127.5 - 1)
@@ -121,6 +121,27 @@ def test_without_the_cache_a_chunk_does_not_know_the_one_before(world):
 
     assert (second(True, 1) != second(True, 2)).any()
     np.testing.assert_array_equal(second(False, 1), second(False, 2))
+
+
+def test_what_was_made_up_is_seen_again(world):
+    """A fill moves with the camera as the background that it continues does."""
+    model = random_nano(SMALL)
+    model.dit.head.out.weight.zero_(), model.dit.head.out.bias.zero_()
+    warper = Warper(64, 96, world.frames[0].K)
+
+    def apart(cache):
+        """Return how far the next chunk's first picture is from the last one, moved there."""
+        session = NanoSession(world, model, cache=cache)
+        one, two = drive(session, 2)
+        from_, to = one.path.T_world_camera[-1], two.path.T_world_camera[0]
+        unseen = View(one.rgb[-1], np.where(one.known[-1], np.float32(np.nan), one.depth_m[-1]),
+                      session.info.K, from_)
+        moved = warper.render([unseen], to)
+        both = moved.known & ~two.known[0]
+        assert both.sum() > 200
+        return np.abs(moved.rgb[both].astype(float) - two.rgb[0][both]).mean()
+
+    assert apart(True) < 1.0 < apart(False)
 
 
 @pytest.mark.parametrize('size, pixels, expected', [
@@ -188,8 +209,14 @@ def test_states_of_another_size_are_refused(world):
     state = session.save()
     with pytest.raises(SessionError, match=r'wanted last latents \(1, 3, 3072, 1, 1\)'):
         other.restore(state)
-    with pytest.raises(SessionError, match=r"wanted arrays \['last'\] after 1 chunks, got \[\]"):
+    with pytest.raises(SessionError, match=r"'last'.* after 1 chunks, got \[\]"):
         session.restore(replace(state, arrays={}))
+    with pytest.raises(SessionError, match=r'wanted full_rgb \(\d+, 3\) float32'):
+        session.restore(replace(state, arrays={
+            **state.arrays, 'full_rgb': np.zeros((2, 3), np.float32)}))
+    with pytest.raises(SessionError, match='wanted small_xyz_m'):
+        session.restore(replace(state, arrays={
+            **state.arrays, 'small_xyz_m': state.arrays['small_xyz_m'] * np.float32(np.nan)}))
 
 
 def test_trained_weights_are_opened_by_name(world, tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ import torch
 from inspatio_star.eval.metrics import psnr_db
 from inspatio_star.filler import Filler
 from inspatio_star.frames import inverse
+from inspatio_star.presets import NANO
 from inspatio_star.train import report, t2v
 from inspatio_star.train.clips import (
     Clips,
@@ -32,7 +33,15 @@ from inspatio_star.train.paths import MAX_STEP_M, random_path
 from inspatio_star.train.raster import NORMAL, POSITION, Light, Mesh, Raster
 from inspatio_star.train.shapes import Finish, Shapes, place
 from inspatio_star.train.textures import Picture, Surfaces, open_surfaces, prepare
-from inspatio_star.train.v2v import FilledRender, make_clip, product, telea, write_condition
+from inspatio_star.train.v2v import (
+    CHUNK,
+    FIRST_CHUNK,
+    chunk_bounds,
+    condition_of,
+    make_clip,
+    product,
+    telea,
+)
 from inspatio_star.warp import View, Warper, rgb_u8_from_float
 from inspatio_star.world import intrinsics_matrix
 
@@ -350,25 +359,40 @@ def test_a_clip_moves_as_its_poses_say(raster: Raster, surfaces: Surfaces, seed:
 
 
 def test_the_condition_is_the_constraint_filled(raster: Raster, surfaces: Surfaces) -> None:
-    clip = make_clip(raster, surfaces, np.random.default_rng(5), 4)
-    out = {'filled': np.zeros_like(clip.truth), 'known': np.zeros(clip.truth.shape[:3], bool)}
-    write_condition(vars(clip), out, product)
-    assert 0.03 <= 1 - out['known'].mean(axis=(1, 2)).min() <= 0.6
+    clip = make_clip(raster, surfaces, np.random.default_rng(5), 13)
+    filled, known = condition_of(vars(clip), product)
+    assert 0.03 <= 1 - known.mean(axis=(1, 2)).min() <= 0.6
     view = View(clip.source, clip.source_depth_m, clip.K, clip.T_world_source)
     warper = Warper(48, 64, clip.K)
     for t, T_world_camera in enumerate(clip.T_world_camera):
         render = warper.render([view], T_world_camera)
-        assert_array_equal(out['known'][t], render.known)
-        assert_array_equal(out['filled'][t][render.known], render.rgb[render.known])
-        filled = rgb_u8_from_float(Filler(warper).render([view], T_world_camera).rgb)
-        assert_array_equal(out['filled'][t], filled)
+        assert_array_equal(known[t], render.known)
+        assert_array_equal(filled[t][render.known], render.rgb[render.known])
+    # The last frame of the first chunk is filled with nothing in memory, the others with it.
+    filler = Filler(warper)
+    last = filler.render([view], clip.T_world_camera[8])
+    assert_array_equal(filled[8], rgb_u8_from_float(last.rgb))
+    memory = filler.remembered(last, clip.T_world_camera[8])
+    assert_array_equal(filled[3], rgb_u8_from_float(
+        filler.render([view], clip.T_world_camera[3], memory).rgb))
+    assert_array_equal(filled[12], rgb_u8_from_float(
+        filler.render([view], clip.T_world_camera[12], memory).rgb))
     # At a quarter of the real size edges weigh much: a shift by a pixel would fall below.
-    assert psnr_db(out['filled'][1], clip.truth[1], out['known'][1]) > 15
-    filled, known = telea(warper)(view, clip.T_world_camera[2])
-    render = warper.render([view], clip.T_world_camera[2])
-    assert_array_equal(known, render.known)
-    assert_array_equal(filled[known], render.rgb[known])
-    assert (filled[~known] != render.rgb[~known]).any()
+    assert psnr_db(filled[1], clip.truth[1], known[1]) > 15
+    theirs, known = condition_of(vars(clip), telea)
+    render = warper.render([view], clip.T_world_camera[12])
+    assert_array_equal(known[12], render.known)
+    assert_array_equal(theirs[12][render.known], render.rgb[render.known])
+    assert (theirs[12][~render.known] != render.rgb[~render.known]).any()
+
+
+def test_chunks_are_those_of_the_small_model() -> None:
+    assert chunk_bounds(33) == [(0, 9), (9, 21), (21, 33)]
+    assert chunk_bounds(13) == [(0, 9), (9, 13)] and chunk_bounds(4) == [(0, 4)]
+    dit, codec = NANO.dit, NANO.nano
+    assert codec is not None
+    assert CHUNK == codec.temporal_factor * dit.chunk_frames
+    assert FIRST_CHUNK == 1 + codec.temporal_factor * (dit.chunk_frames - 1)
 
 
 def test_a_sheet_and_the_measure_of_a_fill(tmp_path: Path) -> None:
@@ -383,18 +407,14 @@ def test_a_sheet_and_the_measure_of_a_fill(tmp_path: Path) -> None:
             arrays['truth'][:, t] = wall[:, t:t + 20]
             arrays['known'][:, t, :, :20 - t] = True
 
-    def right(warper: Warper) -> FilledRender:
-        def render(view: View, T_world_camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            known = warper.render([view], T_world_camera).known
-            assert_array_equal(known, np.arange(20) < 16 * np.ones((12, 1)))
-            return wall[:, 4:24].astype(np.uint8), known
-        return render
+    def right(warper: Warper, view: View, path: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        known = np.stack([warper.render([view], T).known for T in path])
+        assert_array_equal(known[4], np.arange(20) < 16 * np.ones((12, 1)))
+        return np.stack([wall[:, t:t + 20].astype(np.uint8) for t in range(5)]), known
 
-    def off(warper: Warper) -> FilledRender:
-        def render(view: View, T_world_camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            rgb, known = right(warper)(view, T_world_camera)
-            return np.where(known[..., None], rgb, 255 - rgb), known
-        return render
+    def off(warper: Warper, view: View, path: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        rgb, known = right(warper, view, path)
+        return np.where(known[..., None], rgb, 255 - rgb), known
 
     result = report.measure(tmp_path, {'right': right, 'off': off})
     assert result['clips'] == 3

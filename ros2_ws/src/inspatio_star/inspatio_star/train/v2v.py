@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from inspatio_star.filler import Filler
+from inspatio_star.eval.takes import CHUNK, FIRST_CHUNK
+from inspatio_star.filler import Filled, Filler
 from inspatio_star.train.clips import Arrays
 from inspatio_star.train.paths import random_path
 from inspatio_star.train.raster import Raster
@@ -23,10 +24,9 @@ U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
-# Renders a view from a pose: rgb (H, W, 3) uint8 with its holes filled, and known (H, W) bool.
-FilledRender: TypeAlias = Callable[[View, F64], tuple[U8, NDArray[np.bool_]]]
-# Makes that of what renders with holes.
-Fill: TypeAlias = Callable[[Warper], FilledRender]
+# Renders a view along a path (T, 4, 4) through what renders with holes: rgb (T, H, W, 3) uint8
+# with its holes filled, and known (T, H, W) bool.
+Fill: TypeAlias = Callable[[Warper, View, F64], tuple[U8, NDArray[np.bool_]]]
 
 HFOV_DEG = (50.0, 75.0)
 # The largest share of a frame that the source has not seen lies between these; small ones are
@@ -138,43 +138,39 @@ def _scaled(
     return None
 
 
-def product(warper: Warper) -> FilledRender:
-    """Fill holes as the sessions of the product do."""
-    filler = Filler(warper)
+def product(warper: Warper, view: View, path: F64) -> tuple[U8, NDArray[np.bool_]]:
+    """Fill holes as the sessions of the product do, chunk by chunk."""
+    filler, memory = Filler(warper), None
+    made: list[Filled] = []
+    for start, end in chunk_bounds(len(path)):
+        last = filler.render([view], path[end - 1], memory)
+        memory = filler.remembered(last, path[end - 1], memory)
+        made += [*(filler.render([view], T, memory) for T in path[start:end - 1]), last]
+    return (np.stack([rgb_u8_from_float(filled.rgb) for filled in made]),
+            np.stack([filled.render.known for filled in made]))
 
-    def render(view: View, T_world_camera: F64) -> tuple[U8, NDArray[np.bool_]]:
-        filled = filler.render([view], T_world_camera)
-        return rgb_u8_from_float(filled.rgb), filled.render.known
 
-    return render
+def chunk_bounds(frames: int) -> list[tuple[int, int]]:
+    """Return the first frames of chunks and their ends; the last one may be short."""
+    starts = [0, *range(FIRST_CHUNK, frames, CHUNK)]
+    return list(zip(starts, [*starts[1:], frames], strict=True))
 
 
-def telea(warper: Warper) -> FilledRender:
+def telea(warper: Warper, view: View, path: F64) -> tuple[U8, NDArray[np.bool_]]:
     """Fill holes with OpenCV's inpainting after Telea, radius 3; depth is not used."""
-
-    def render(view: View, T_world_camera: F64) -> tuple[U8, NDArray[np.bool_]]:
-        holed = warper.render([view], T_world_camera)
-        holes = np.where(holed.known, np.uint8(0), np.uint8(1))
-        return np.asarray(cv2.inpaint(holed.rgb, holes, 3, cv2.INPAINT_TELEA)), holed.known
-
-    return render
+    holed = [warper.render([view], T_world_camera) for T_world_camera in path]
+    filled = [cv2.inpaint(one.rgb, (~one.known).astype(np.uint8), 3, cv2.INPAINT_TELEA)
+              for one in holed]
+    return np.stack(filled).astype(np.uint8), np.stack([one.known for one in holed])
 
 
-def write_condition(clip: Arrays, out: Arrays, fill: Fill) -> None:
+def condition_of(clip: Arrays, fill: Fill) -> tuple[U8, NDArray[np.bool_]]:
     """
-    Write the constraint of every frame of a clip with its holes filled, and where it is known.
+    Return the constraint of every frame of a clip with its holes filled, and where it is known.
 
     :param clip: arrays of one clip, without their first axis.
-    :param out: `filled` and `known` of it.
     :param fill: of the holes.
     """
-    view, render = view_and_render(clip, fill)
-    for t, T_world_camera in enumerate(clip['T_world_camera']):
-        out['filled'][t], out['known'][t] = render(view, T_world_camera)
-
-
-def view_and_render(clip: Arrays, fill: Fill) -> tuple[View, FilledRender]:
-    """Return the photograph of a clip, and what renders it at the size of the clip, filled."""
     view = View(clip['source'], clip['source_depth_m'], clip['K'], clip['T_world_source'])
     height, width = clip['source_depth_m'].shape
-    return view, fill(Warper(height, width, clip['K']))
+    return fill(Warper(height, width, clip['K']), view, clip['T_world_camera'])
