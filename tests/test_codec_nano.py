@@ -20,7 +20,7 @@ from inspatio_star.presets import preset_named
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
-CONFIG = NanoConfig()
+CONFIG = NanoConfig(spatial_factor=16)
 SMALL = NanoConfig(spatial_factor=4, temporal_factor=2, mask_cell=2)
 SPLITS = st.lists(st.integers(1, 3), min_size=1, max_size=4)
 
@@ -32,9 +32,9 @@ def video(frames: int, height: int = 32, width: int = 48, batch: int = 1) -> Ten
 
 def test_sizes_are_those_of_the_preset() -> None:
     preset = preset_named('star-nano')
-    assert preset.nano == CONFIG
-    assert (CONFIG.latent_channels, CONFIG.mask_channels) == (3072, 256)
-    assert preset.dit.grid(160 // 16, 272 // 16) == (10, 17)
+    assert preset.nano == NanoConfig()
+    assert (preset.nano.latent_channels, preset.nano.mask_channels) == (768, 64)
+    assert preset.dit.grid(80 // 8, 136 // 8) == (10, 17)
 
 
 @settings(max_examples=15, deadline=None)
@@ -107,8 +107,8 @@ def test_odd_input_is_refused() -> None:
         encoder.encode(video(4, width=64), state)
     with pytest.raises(ValueError, match=r'latents: wanted \(B, 3072, T, H, W\)'):
         decoder.decode(torch.zeros(1, 16, 1, 2, 2), DecoderState())
-    with pytest.raises(ValueError, match='bool, got'):
-        mask_latents(torch.zeros(1, 1, 16, 16), CONFIG)
+    with pytest.raises(ValueError, match='bool or float32, got'):
+        mask_latents(torch.zeros(1, 1, 16, 16, dtype=torch.uint8), CONFIG)
     with pytest.raises(ValueError, match=r'masks: wanted 1 \+ 4n frames, got 2'):
         mask_latents(torch.zeros(1, 2, 16, 16, dtype=torch.bool), CONFIG)
     with pytest.raises(ValueError, match='mask_cell: wanted a divisor of 16, got 3'):

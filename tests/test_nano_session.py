@@ -18,8 +18,6 @@ from inspatio_star.nano_session import (
     load_nano,
     model_size,
     random_nano,
-    scaled_K,
-    shrunk,
 )
 from inspatio_star.presets import preset_named, resolved
 from inspatio_star.sessions import StarOptions, open_session
@@ -79,12 +77,11 @@ def test_the_rest_is_what_the_model_makes_of_source_mask_and_fill(world):
     session = NanoSession(world, model, 32, 48)
     first = session.step(next_path(session, 0))
     # The same by the parts, for the first chunk at the model's own size.
-    views = [session._view(0)] * 9
-    path = next_path(session, 0)
-    guesses, _ = session._guesses(views, path.T_world_camera)
-    known = torch.from_numpy(np.stack([guess.small.render.known for guess in guesses]))
-    filled = torch.from_numpy(np.stack([guess.small.rgb for guess in guesses]))
-    source = torch.from_numpy(views[0][1].rgb.astype(np.float32) / 127.5 - 1)
+    view = session._view(0)
+    guesses, _ = session._guesses([view] * 9, next_path(session, 0).T_world_camera)
+    known = torch.from_numpy(np.stack([guess.render.known for guess in guesses]))
+    filled = torch.from_numpy(np.stack([guess.rgb for guess in guesses]))
+    source = torch.from_numpy(view.rgb.astype(np.float32) / 127.5 - 1)
     both = torch.stack([source.expand(9, -1, -1, -1), filled]).permute(0, 4, 1, 2, 3)
     reference, render = session._encoder.encode(both, EncoderState()).transpose(1, 2).split(1)
     condition = torch.cat([mask_latents(known[None], model.codec), render], 2)
@@ -95,8 +92,20 @@ def test_the_rest_is_what_the_model_makes_of_source_mask_and_fill(world):
     video = NanoDecoder(model.codec).decode(last.transpose(1, 2), DecoderState())[0]
     picture = (video.permute(1, 2, 3, 0).clamp(-1, 1) * 127.5 + 128).to(torch.uint8).numpy()
     away = np.abs(picture[~first.known].astype(int) - first.rgb[~first.known])
-    # The guesses at both sizes are the same here, so the picture is the model's.
+    # Both sizes are the same here, so the picture is the model's.
     assert away.max() <= 2
+
+
+def test_the_model_is_told_of_a_picture_by_means(world):
+    session = NanoSession(world, random_nano(SMALL))
+    T = next_path(session, 1).T_world_camera
+    guesses, _ = session._guesses([session._view(0)] * len(T), T)
+    small = session._small(guesses[5])
+    assert small.rgb.shape == (32, 48, 3) and small.known.shape == (32, 48)
+    blocks = guesses[5].rgb.reshape(32, 2, 48, 2, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(small.rgb, blocks, atol=1e-6)
+    share = guesses[5].render.known.reshape(32, 2, 48, 2).mean(axis=(1, 3))
+    np.testing.assert_allclose(small.known, share, atol=1e-6)
 
 
 def test_seed_matters_for_what_is_unseen_alone(world):
@@ -144,27 +153,12 @@ def test_what_was_made_up_is_seen_again(world):
     assert apart(True) < 1.0 < apart(False)
 
 
-@pytest.mark.parametrize('size, pixels, expected', [
-    ((480, 832), 160 * 272, (160, 272)), ((500, 741), 160 * 272, (176, 256)),
-    ((96, 160), 160 * 272, (96, 160)), ((24, 32), 43520, (32, 32)), ((4000, 60), 4096, (528, 16)),
+@pytest.mark.parametrize('size, expected', [
+    ((480, 832), (80, 136)), ((500, 741), (88, 128)), ((96, 160), (80, 136)),
+    ((24, 32), (24, 32)), ((4000, 60), (848, 16)),
 ])
-def test_models_see_pictures_near_the_size_they_know(size, pixels, expected):
-    assert model_size(*size, pixels, 16) == expected
-
-
-def test_a_smaller_picture_shows_the_same():
-    x = np.linspace(0, 255, 60)
-    rgb = np.repeat(np.tile(x.astype(np.uint8), (40, 1))[..., None], 3, axis=2)
-    frame = Frame(rgb, np.full((40, 60), 2, np.float32), intrinsics_matrix(50, 50, 29.5, 19.5),
-                  np.eye(4))
-    small = shrunk(frame, 16, 32)
-    assert small.rgb.shape == (16, 32, 3) and small.K[0, 2] == 15.5 and small.K[1, 2] == 7.5
-    # A point in space has the same colour in both.
-    at = np.array([0.3, 0.1, 2.0])
-    u, v, _ = frame.K @ at / at[2]
-    u2, v2, _ = small.K @ at / at[2]
-    assert abs(int(rgb[round(v), round(u), 0]) - int(small.rgb[round(v2), round(u2), 0])) < 8
-    np.testing.assert_allclose(scaled_K(small.K, (16, 32), (40, 60)), frame.K)
+def test_models_see_pictures_near_the_size_they_know(size, expected):
+    assert model_size(*size, 80 * 136, 8) == expected
 
 
 def written(path, preset=SMALL, schema=SCHEMA, **changes):
@@ -207,16 +201,16 @@ def test_states_of_another_size_are_refused(world):
     session, other = NanoSession(world, model), NanoSession(world, model, 16, 16)
     drive(session, 1), drive(other, 1)
     state = session.save()
-    with pytest.raises(SessionError, match=r'wanted last latents \(1, 3, 3072, 1, 1\)'):
+    with pytest.raises(SessionError, match=r'wanted last latents \(1, 3, 768, 2, 2\)'):
         other.restore(state)
     with pytest.raises(SessionError, match=r"'last'.* after 1 chunks, got \[\]"):
         session.restore(replace(state, arrays={}))
-    with pytest.raises(SessionError, match=r'wanted full_rgb \(\d+, 3\) float32'):
+    with pytest.raises(SessionError, match=r'wanted filled_rgb \(\d+, 3\) float32'):
         session.restore(replace(state, arrays={
-            **state.arrays, 'full_rgb': np.zeros((2, 3), np.float32)}))
-    with pytest.raises(SessionError, match='wanted small_xyz_m'):
+            **state.arrays, 'filled_rgb': np.zeros((2, 3), np.float32)}))
+    with pytest.raises(SessionError, match='wanted filled_xyz_m'):
         session.restore(replace(state, arrays={
-            **state.arrays, 'small_xyz_m': state.arrays['small_xyz_m'] * np.float32(np.nan)}))
+            **state.arrays, 'filled_xyz_m': state.arrays['filled_xyz_m'] * np.float32(np.nan)}))
 
 
 def test_trained_weights_are_opened_by_name(world, tmp_path, monkeypatch):

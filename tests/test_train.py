@@ -98,7 +98,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope='module')
 def clip(data: Path) -> Clip:
-    batch = Batches({'v2v': Clips(data / 'train')}, ['v2v'], 2, HEIGHT, WIDTH, 0, 0)[0]
+    batch = Batches({'v2v': Clips(data / 'train')}, ['v2v'], 2, HEIGHT, WIDTH, 1, 0, 0)[0]
     return clip_from_batch(batch, codec_of(MODEL, 0), 4.0)
 
 
@@ -473,7 +473,7 @@ def test_what_is_drawn_has_keys(data: Path) -> None:
     def batch(step: int, rank: int) -> Tensor:
         kinds = ['v2v', 't2v']
         clips = {'v2v': Clips(data / 'train'), 't2v': Clips(data / 't2v')}
-        return Batches(clips, kinds, 2, HEIGHT, WIDTH, 7, rank)[step]['truth']
+        return Batches(clips, kinds, 2, HEIGHT, WIDTH, 1, 7, rank)[step]['truth']
 
     assert torch.equal(batch(0, 0), batch(0, 0))
     assert not torch.equal(batch(0, 0), batch(0, 1))
@@ -567,7 +567,7 @@ def test_two_processes_average_their_gradients(
     run = run_of(data, tmp_path / 'one', replace(CONFIG, **changes))
     net = run.stage.nets['student']
     for rank in (0, 1):
-        batch = Batches(run.clips, run._kinds, 2, HEIGHT, WIDTH, 0, rank)[0]
+        batch = Batches(run.clips, run._kinds, 2, HEIGHT, WIDTH, 1, 0, rank)[0]
         noise = generator(0, 0, rank, 'noise')
         run.stage.backward(
             0, clip_from_batch(batch, run.codec, 4.0),

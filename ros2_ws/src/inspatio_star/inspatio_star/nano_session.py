@@ -36,13 +36,12 @@ from inspatio_star.star.config import SamplerConfig
 from inspatio_star.star.dit import Dit
 from inspatio_star.star.sampler import Sampler, chunk_noise
 from inspatio_star.warp import Points, Rule, View, Warper, float_from_rgb_u8
-from inspatio_star.world import Frame, World, intrinsics_matrix, world_at
+from inspatio_star.world import World, world_at
 
 # What the metadata of our own weights is, and of which version.
 SCHEMA = 'inspatio-star-weights/1'
 LAST = 'last'
-# Of the fills that are remembered, at full size and at the model's.
-POINTS = (('full_xyz_m', 'full_rgb'), ('small_xyz_m', 'small_rgb'))
+XYZ_M, RGB = 'filled_xyz_m', 'filled_rgb'
 # Renders at a time; numba and OpenCV let go of the interpreter.
 THREADS = 2
 
@@ -114,18 +113,11 @@ def _model(preset: Preset, dit: Dit) -> NanoModel:
     return NanoModel(dit.eval(), preset.sampler, preset.nano, preset.height * preset.width)
 
 
-class _Guess(NamedTuple):
-    """What one camera sees before the model: at full size, and at the model's."""
+class _Small(NamedTuple):
+    """What the model is told of a picture: (h, w, 3) float32 in [-1, 1], and (h, w) shares."""
 
-    full: Filled
-    small: Filled
-
-
-class _Memory(NamedTuple):
-    """What has been filled, at full size and at the model's."""
-
-    full: Points | None = None
-    small: Points | None = None
+    rgb: NDArray[np.float32]
+    known: NDArray[np.float32]
 
 
 class NanoSession:
@@ -183,11 +175,10 @@ class NanoSession:
         self._frames, self._model, self._use_cache = world.frames, model, cache
         self._size = model_size(
             world.height, world.width, model.pixels, codec.spatial_factor * config.patch)
-        small_K = scaled_K(self._info.K, (world.height, world.width), self._size)
-        self._fillers = [(Filler(Warper(world.height, world.width, self._info.K, rule)),
-                          Filler(Warper(*self._size, small_K, rule))) for _ in range(THREADS)]
+        self._fillers = [Filler(Warper(world.height, world.width, self._info.K, rule))
+                         for _ in range(THREADS)]
         self._threads = ThreadPoolExecutor(THREADS, 'constraint')
-        self._views: dict[int, tuple[View, View]] = {}
+        self._views: dict[int, View] = {}
 
         weight = model.dit.patch.weight
         self._device, self._dtype = weight.device, weight.dtype
@@ -200,7 +191,7 @@ class NanoSession:
             torch.zeros(1, 1, config.text_dim, device=self._device, dtype=self._dtype))
         self._cache = stream.new_cache()
         self._last: Tensor | None = None
-        self._memory = _Memory()
+        self._memory: Points | None = None
 
     @property
     def info(self) -> WorldInfo:
@@ -210,7 +201,7 @@ class NanoSession:
     def reset(self, seed: int = 0) -> None:
         """Forget every chunk; noise follows from the seed."""
         self._progress.reset(seed)
-        self._last, self._memory = None, _Memory()
+        self._last = self._memory = None
 
     @torch.inference_mode()
     def step(self, path: CameraPath) -> Chunk:
@@ -222,7 +213,8 @@ class NanoSession:
             views = [self._view(number) for number in numbers]
             guesses, memory = self._guesses(views, path.T_world_camera)
         with timed(stage_ms, 'encode'):
-            reference, condition = self._conditions(views, guesses)
+            small = self._shared(lambda _, k: self._small(guesses[k]), len(path))
+            reference, condition = self._conditions(views, small)
         with timed(stage_ms, 'sample'):
             noise = chunk_noise(
                 progress.seed, progress.chunk, reference.shape, self._device, self._dtype)
@@ -237,10 +229,10 @@ class NanoSession:
             pictures = np.ascontiguousarray(video.permute(1, 2, 3, 0).float().cpu().numpy())
             rgb = np.empty((len(path), self._info.height, self._info.width, 3), np.uint8)
             self._shared(lambda _, k: _put_together(
-                guesses[k].full.rgb, guesses[k].full.render.known,
-                pictures[k] - guesses[k].small.rgb, rgb[k]), len(path))
-            depth_m = np.stack([guess.full.depth_m for guess in guesses])
-            known = np.stack([guess.full.render.known for guess in guesses])
+                guesses[k].rgb, guesses[k].render.known, pictures[k] - small[k].rgb, rgb[k]),
+                len(path))
+            depth_m = np.stack([guess.depth_m for guess in guesses])
+            known = np.stack([guess.render.known for guess in guesses])
 
         self._last = last
         if self._use_cache:
@@ -254,9 +246,8 @@ class NanoSession:
         if self._last is None:
             return self._progress.saved()
         arrays = {LAST: np.array(self._last.float().cpu().numpy())}
-        for (xyz_m, rgb), points in zip(POINTS, self._memory, strict=True):
-            if points is not None:
-                arrays |= {xyz_m: points.xyz_m.copy(), rgb: points.rgb.copy()}
+        if self._memory is not None:
+            arrays |= {XYZ_M: self._memory.xyz_m.copy(), RGB: self._memory.rgb.copy()}
         return self._progress.saved(arrays)
 
     def restore(self, state: SessionState) -> None:
@@ -264,16 +255,12 @@ class NanoSession:
         self._progress.require_fit(state)
         wanted: set[str] = set()
         if state.chunk:
-            wanted = {LAST, *(name for names in POINTS for name in names)} if self._use_cache \
-                else {LAST}
+            wanted = {LAST, XYZ_M, RGB} if self._use_cache else {LAST}
         if set(state.arrays) != wanted:
             raise SessionError(f'state: wanted arrays {sorted(wanted)} after {state.chunk} '
                                f'chunks, got {sorted(state.arrays)}')
-        last, memory = None, _Memory()
-        if state.chunk:
-            last = self._last_of(state)
-            if self._use_cache:
-                memory = _Memory(*(_points_of(state, *names) for names in POINTS))
+        last = self._last_of(state) if LAST in wanted else None
+        memory = _points_of(state) if XYZ_M in wanted else None
         self._progress.restore(state)
         self._last, self._memory = last, memory
 
@@ -282,7 +269,7 @@ class NanoSession:
         if not self._progress.closed:
             self._progress.closed = True
             self._threads.shutdown()
-            self._last, self._memory = None, _Memory()
+            self._last = self._memory = None
             self._views.clear()
             del self._model, self._sampler, self._cache, self._prompt
             del self._fillers
@@ -299,41 +286,39 @@ class NanoSession:
             done.result()
         return results  # type: ignore[return-value]  # all are there
 
-    def _view(self, index: int) -> tuple[View, View]:
-        """Return a source frame at both sizes; of a video only the newest ones are kept."""
+    def _view(self, index: int) -> View:
+        """Return a source frame; of a video only the newest ones are kept."""
         if index not in self._views:
             frame = self._frames[index]
-            small = shrunk(frame, *self._size)
             self._views = {k: view for k, view in self._views.items() if k >= index - 1}
-            self._views[index] = (
-                View(frame.rgb, frame.depth_m, frame.K, frame.T_world_camera),
-                View(small.rgb, small.depth_m, small.K, small.T_world_camera),
-            )
+            self._views[index] = View(frame.rgb, frame.depth_m, frame.K, frame.T_world_camera)
         return self._views[index]
 
     def _guesses(
-        self, views: Sequence[tuple[View, View]], T_world_camera: F64
-    ) -> tuple[list[_Guess], _Memory]:
+        self, views: Sequence[View], T_world_camera: F64
+    ) -> tuple[list[Filled], Points]:
         """
         Render and fill all frames, the last one first: the others see again what it made up.
 
         :returns: guesses, and the memory after this chunk.
         """
-        end = len(views) - 1
-        last = _Guess(*self._shared(
-            lambda worker, size: self._fillers[worker][size].render(
-                [views[end][size]], T_world_camera[end], self._memory[size]), 2))
-        memory = _Memory(*(
-            filler.remembered(filled, T_world_camera[end], points)
-            for filler, filled, points in zip(self._fillers[0], last, self._memory, strict=True)))
+        end, filler = len(views) - 1, self._fillers[0]
+        last = filler.render([views[end]], T_world_camera[end], self._memory)
+        memory = filler.remembered(last, T_world_camera[end], self._memory)
         others = self._shared(
-            lambda worker, k: _Guess(*(
-                filler.render([view], T_world_camera[k], points) for filler, view, points
-                in zip(self._fillers[worker], views[k], memory, strict=True))), end)
+            lambda worker, k: self._fillers[worker].render([views[k]], T_world_camera[k], memory),
+            end)
         return [*others, last], memory
 
+    def _small(self, guess: Filled) -> _Small:
+        height, width = self._size
+        rgb, known = (
+            cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
+            for part in (guess.rgb, guess.render.known.astype(np.float32)))
+        return _Small(np.asarray(rgb, np.float32), np.asarray(known, np.float32))
+
     def _conditions(
-        self, views: Sequence[tuple[View, View]], guesses: Sequence[_Guess]
+        self, views: Sequence[View], small: Sequence[_Small]
     ) -> tuple[Tensor, Tensor]:
         """
         Make latents of source and guess, and put the masks before the guess's.
@@ -341,12 +326,15 @@ class NanoSession:
         :returns: reference (1, F, c, h, w) and condition (1, F, mask + c, h, w).
         """
         continued = self._progress.chunk > 0
-        source = np.stack([float_from_rgb_u8(small.rgb) for _, small in views])
-        both = np.stack([source, np.stack([guess.small.rgb for guess in guesses])])
+        height, width = self._size
+        source = {id(view): float_from_rgb_u8(np.asarray(cv2.resize(
+            view.rgb, (width, height), interpolation=cv2.INTER_AREA))) for view in views}
+        both = np.stack([np.stack([source[id(view)] for view in views]),
+                         np.stack([one.rgb for one in small])])
         video = torch.from_numpy(both).permute(0, 4, 1, 2, 3)
         video = video.to(self._device, self._dtype)
         latents = self._encoder.encode(video, self._codec_state(EncoderState, 2)).transpose(1, 2)
-        known = torch.from_numpy(np.stack([guess.small.render.known for guess in guesses]))
+        known = torch.from_numpy(np.stack([one.known for one in small]))
         masks = mask_latents(known[None], self._model.codec, continued)
         return latents[:1], torch.cat([masks.to(self._device, self._dtype), latents[1:]], 2)
 
@@ -368,9 +356,9 @@ class NanoSession:
             batch, 3, 0, *self._size, device=self._device, dtype=self._dtype)})
 
 
-def _points_of(state: SessionState, xyz_m: str, rgb: str) -> Points:
-    points = Points(np.array(state.arrays[xyz_m]), np.array(state.arrays[rgb]))
-    for name, array in ((xyz_m, points.xyz_m), (rgb, points.rgb)):
+def _points_of(state: SessionState) -> Points:
+    points = Points(np.array(state.arrays[XYZ_M]), np.array(state.arrays[RGB]))
+    for name, array in ((XYZ_M, points.xyz_m), (RGB, points.rgb)):
         shape = (len(points.xyz_m), 3)
         if array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all():
             raise SessionError(f'state: wanted {name} {shape} float32, finite, '
@@ -388,23 +376,6 @@ def model_size(height: int, width: int, pixels: int, side: int) -> tuple[int, in
     scale = min(1.0, (pixels / (height * width)) ** 0.5)
     rows, columns = (max(1, round(length * scale / side)) for length in (height, width))
     return rows * side, columns * side
-
-
-def scaled_K(K: F64, size: tuple[int, int], other: tuple[int, int]) -> F64:
-    """Return intrinsics for the same picture at another (height, width)."""
-    y, x = other[0] / size[0], other[1] / size[1]
-    return intrinsics_matrix(
-        float(K[0, 0] * x), float(K[1, 1] * y),
-        float((K[0, 2] + 0.5) * x - 0.5), float((K[1, 2] + 0.5) * y - 0.5))
-
-
-def shrunk(frame: Frame, height: int, width: int) -> Frame:
-    """Return a frame at another size, whole; depth is taken from the middle of a pixel."""
-    rgb = cv2.resize(frame.rgb, (width, height), interpolation=cv2.INTER_AREA)
-    rows = ((np.arange(height) + 0.5) * frame.height / height).astype(int)
-    columns = ((np.arange(width) + 0.5) * frame.width / width).astype(int)
-    K = scaled_K(frame.K, (frame.height, frame.width), (height, width))
-    return Frame(np.asarray(rgb), frame.depth_m[np.ix_(rows, columns)], K, frame.T_world_camera)
 
 
 @njit(nogil=True, cache=True, error_model='numpy')

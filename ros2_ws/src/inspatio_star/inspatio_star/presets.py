@@ -153,9 +153,9 @@ TINY = Preset(
 )
 # Small enough to be trained and run on a CPU; its weights are made by `inspatio_star.train`.
 NANO = Preset(
-    'star-nano', 160, 272,
-    dit=DitConfig(dim=256, ffn_dim=1024, num_heads=4, num_layers=8, latent_channels=3072,
-                  mask_channels=256, text_dim=16, text_len=1, patch=1),
+    'star-nano', 80, 136,
+    dit=DitConfig(dim=256, ffn_dim=1024, num_heads=4, num_layers=8, latent_channels=768,
+                  mask_channels=64, text_dim=16, text_len=1, patch=1),
     sampler=SamplerConfig(shift=3.0, steps=(1000, 500), prediction='residual'),
     nano=NanoConfig(),
 )

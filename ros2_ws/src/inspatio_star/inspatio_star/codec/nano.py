@@ -30,7 +30,7 @@ class NanoConfig:
     :raises ValueError: if a number is not positive, or cells do not tile a block.
     """
 
-    spatial_factor: int = 16
+    spatial_factor: int = 8
     temporal_factor: int = 4
     mask_cell: int = 2
 
@@ -69,7 +69,7 @@ class NanoEncoder(nn.Module):
         :param video_B3THW: (B, 3, T, H, W) in [-1, 1], H and W multiples of the block's; T is
             1 + 4n in a fresh state, then 4n.
         :param state: of this stream; is advanced.
-        :returns: (B, C, L, H / 16, W / 16); L is 1 + n in a fresh state, then n.
+        :returns: (B, C, L, H / 8, W / 8); L is 1 + n in a fresh state, then n.
         :raises ValueError: if shape or state differ from the above.
         """
         config = self.config
@@ -98,7 +98,7 @@ class NanoDecoder(nn.Module):
 
         :param latents_BCLhw: (B, C, L, h, w), L at least 1.
         :param state: of this stream; is advanced.
-        :returns: (B, 3, T, 16h, 16w) in about [-1, 1], not clamped; T is 4L - 3 in a fresh state,
+        :returns: (B, 3, T, 8h, 8w) in about [-1, 1], not clamped; T is 4L - 3 in a fresh state,
             where the first frame is the mean of the first latent's four; then 4L.
         :raises ValueError: if shape or state differ from the above.
         """
@@ -118,7 +118,7 @@ def pixels(latents_BCLhw: Tensor, config: NanoConfig) -> Tensor:
     Put blocks together; nothing is averaged.
 
     :param latents_BCLhw: (B, C, L, h, w).
-    :returns: (B, 3, 4L, 16h, 16w).
+    :returns: (B, 3, 4L, 8h, 8w).
     """
     side = config.spatial_factor
     # B, frame, colour, row, column of a block, then L, h, w.
@@ -131,14 +131,15 @@ def mask_latents(known_BTHW: Tensor, config: NanoConfig, continued: bool = False
     """
     Pack masks as the encoder packs pictures, one channel for each cell of pixels.
 
-    :param known_BTHW: (B, T, H, W) bool; T as in `NanoEncoder.encode`.
+    :param known_BTHW: (B, T, H, W) bool, or float32, how much of a pixel is known, 0 to 1; T as
+        in `NanoEncoder.encode`.
     :param continued: whether frames of the same clip came before.
-    :returns: (B, L, mask channels, H / 16, W / 16) float32, the mean over a cell of +1 for a known
+    :returns: (B, L, mask channels, H / 8, W / 8) float32, the mean over a cell of +1 for a known
         pixel and -1 for a hole.
     :raises ValueError: if shape or dtype differ from the above.
     """
-    if known_BTHW.ndim != 4 or known_BTHW.dtype != torch.bool:
-        raise ValueError('wanted masks (B, T, H, W) bool, '
+    if known_BTHW.ndim != 4 or known_BTHW.dtype not in (torch.bool, torch.float32):
+        raise ValueError('wanted masks (B, T, H, W) bool or float32, '
                          f'got {tuple(known_BTHW.shape)} {known_BTHW.dtype}')
     require_chunk(known_BTHW[:, None], 'masks', 1, config.spatial_factor, known_BTHW)
     first = 0 if continued else 1

@@ -8,6 +8,7 @@ import hashlib
 import numpy as np
 import torch
 from torch import Tensor
+import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from inspatio_star.train.clips import Clips, Kind
@@ -24,23 +25,36 @@ class Batches(Dataset[Batch]):
     :param batch: clips of a process.
     :param height: of the crops.
     :param width: of the crops.
+    :param shrink: see :func:`shrunk`.
     :param seed: of all draws.
     :param rank: of this process.
     """
 
     def __init__(
         self, clips: Mapping[Kind, Clips], kinds: Sequence[Kind], batch: int, height: int,
-        width: int, seed: int, rank: int,
+        width: int, shrink: int, seed: int, rank: int,
     ) -> None:
         self._clips, self._kinds = clips, kinds
-        self._batch, self._size = batch, (height, width)
+        self._batch, self._size, self._shrink = batch, (height, width), shrink
         self._seed, self._rank = seed, rank
 
     def __getitem__(self, step: int) -> Batch:
         rng = np.random.default_rng((self._seed, step, self._rank))
         clips = self._clips[self._kinds[step]]
         drawn = [clips.sample(rng, *self._size) for _ in range(self._batch)]
-        return {name: torch.stack([clip[name] for clip in drawn]) for name in drawn[0]}
+        batch = {name: torch.stack([clip[name] for clip in drawn]) for name in drawn[0]}
+        return shrunk(batch, self._shrink)
+
+
+def shrunk(batch: Mapping[str, Tensor], side: int) -> Batch:
+    """
+    Return the means of squares of pixels; masks become shares.
+
+    :param batch: tensors (B, ..., H, W).
+    :param side: of the squares.
+    """
+    return {name: F.avg_pool2d(part.float().flatten(0, -4), side).unflatten(0, part.shape[:-3])
+            for name, part in batch.items()}
 
 
 def batches_from(dataset: Batches, first: int, end: int, workers: int) -> Iterable[Batch]:

@@ -83,7 +83,7 @@ class NanoClipCodec:
         return filled_BT3HW
 
     def weights(self, known_BTHW: Tensor, unseen: float) -> Tensor:
-        each = torch.where(known_BTHW, 1.0, unseen)
+        each = unseen + (1.0 - unseen) * known_BTHW.float()
         return self.encode(each[:, :, None].expand(-1, -1, 3, -1, -1))
 
 
@@ -101,11 +101,12 @@ class WanClipCodec:
         return self.encode(picture_B3HW[:, None].expand(-1, frames, -1, -1, -1))
 
     def masks(self, known_BTHW: Tensor) -> Tensor:
-        masks = [torch.from_numpy(latents_from_masks(known)) for known in known_BTHW.cpu().numpy()]
+        clips = (known_BTHW > 0.5).cpu().numpy()
+        masks = [torch.from_numpy(latents_from_masks(known)) for known in clips]
         return torch.stack(masks).to(known_BTHW.device)
 
     def render(self, filled_BT3HW: Tensor, known_BTHW: Tensor) -> Tensor:
-        return torch.where(known_BTHW[:, :, None], filled_BT3HW, -1.0)
+        return torch.where(known_BTHW[:, :, None] > 0.5, filled_BT3HW, -1.0)
 
     def weights(self, known_BTHW: Tensor, unseen: float) -> Tensor:
         known = self.masks(known_BTHW).mean(2, keepdim=True) / 2 + 0.5
@@ -117,7 +118,7 @@ def clip_from_batch(batch: Mapping[str, Tensor], codec: ClipCodec, unseen: float
     Encode a batch.
 
     :param batch: `truth` (B, T, 3, H, W); of V2V clips also `filled` of that shape, `source`
-        (B, 3, H, W) and `known` (B, T, H, W) bool.
+        (B, 3, H, W) and `known` (B, T, H, W), bool or which share of a pixel, 0 to 1.
     :param unseen: weight of pixels in holes.
     """
     truth = codec.encode(batch['truth'])

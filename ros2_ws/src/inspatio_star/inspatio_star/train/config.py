@@ -90,6 +90,7 @@ class TrainConfig:
     :param model: what is trained; in a file `preset` is its name, and `model` what differs.
     :param height: of the crops, pixels.
     :param width: of the crops, pixels.
+    :param shrink: every so many pixels along each side of a crop are one pixel to the model.
     :param batch: clips of an update in each process.
     :param steps: updates.
     :param seed: of weights, clips and noise.
@@ -113,6 +114,7 @@ class TrainConfig:
     model: Preset = field(default_factory=lambda: preset_named('star-nano'))
     height: int = 160
     width: int = 272
+    shrink: int = 1
     batch: int = 2
     steps: int = 1000
     seed: int = 0
@@ -135,7 +137,8 @@ class TrainConfig:
         if self.precision not in PRECISIONS:
             raise ValueError(f'precision: wanted one of {", ".join(PRECISIONS)}, '
                              f'got {self.precision!r}')
-        for name in ('batch', 'steps', 'evaluate_every', 'evaluate_clips', 'checkpoint_every'):
+        for name in ('shrink', 'batch', 'steps', 'evaluate_every', 'evaluate_clips',
+                     'checkpoint_every'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name}: wanted at least 1, got {getattr(self, name)}')
 

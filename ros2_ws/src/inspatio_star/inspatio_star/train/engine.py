@@ -137,8 +137,8 @@ class Run:
         board = SummaryWriter(str(self.folder / 'tensorboard'), purge_step=self.step) \
             if leads else None
         dataset = Batches(
-            self.clips, self._kinds, config.batch, config.height, config.width, config.seed,
-            self.workers.rank)
+            self.clips, self._kinds, config.batch, config.height, config.width, config.shrink,
+            config.seed, self.workers.rank)
         began = time.monotonic()
         bar = Progress(TextColumn(self.folder.name), BarColumn(), MofNCompleteColumn(),
                        TimeRemainingColumn(), TextColumn('{task.fields[said]}'),

@@ -17,6 +17,7 @@ from inspatio_star.eval.metrics import psnr_db
 from inspatio_star.star.config import SamplerConfig
 from inspatio_star.star.dit import Dit
 from inspatio_star.star.sampler import Sampler, chunk_noise
+from inspatio_star.train.batches import shrunk
 from inspatio_star.train.clip_latents import ClipCodec, clip_from_batch
 from inspatio_star.train.clips import Clips
 
@@ -27,7 +28,7 @@ Decode = Callable[[Tensor], Tensor]
 @torch.inference_mode()
 def held_out_db(
     dit: Dit, sampler: SamplerConfig, codec: ClipCodec, decode: Decode, clips: Clips, count: int,
-    height: int, width: int,
+    height: int, width: int, shrink: int,
 ) -> dict[str, float]:
     """
     Measure rollouts against the truth.
@@ -35,13 +36,15 @@ def held_out_db(
     :param count: clips from the first on, at most as many as there are.
     :param height: of the pictures.
     :param width: of the pictures.
+    :param shrink: see `batches.shrunk`.
     :returns: means over clips of PSNR: of unseen pixels, of the whole picture where known pixels
         are the constraint's, as they are published, and of the raw picture; and of the filled
         constraint the first two.
     """
     rows: list[dict[str, float]] = []
     for index in range(min(count, len(clips))):
-        batch = {name: part[None] for name, part in clips.clip(index, height, width).items()}
+        batch = shrunk({name: part[None] for name, part
+                        in clips.clip(index, height, width).items()}, shrink)
         clip = clip_from_batch(batch, codec, 1.0)
         assert clip.reference is not None
         stream = Sampler(dit, sampler, *clip.truth.shape[-2:])
@@ -52,7 +55,7 @@ def held_out_db(
             noise = chunk_noise(index, number, chunk.truth.shape)
             last = stream.chunk(cache, prompt, noise, chunk.reference, last, chunk.condition)
             made.append(last)
-        known = batch['known'][0].numpy()
+        known = batch['known'][0].numpy() > 0.5
         truth, filled = (_bytes(batch[name][0]) for name in ('truth', 'filled'))
         raw = _bytes(decode(torch.cat(made, 1)))
         published = np.where(known[..., None], filled, raw)

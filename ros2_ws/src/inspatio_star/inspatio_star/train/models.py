@@ -176,6 +176,6 @@ def evaluation_of(config: TrainConfig, codec: ClipCodec, clips: Clips) -> Evalua
     def evaluate(weights: Mapping[str, Tensor]) -> dict[str, float]:
         dit.load_state_dict(weights)
         return held_out_db(dit, preset.sampler, codec, decode, clips, config.evaluate_clips,
-                           config.evaluate_height, config.evaluate_width)
+                           config.evaluate_height, config.evaluate_width, config.shrink)
 
     return evaluate
