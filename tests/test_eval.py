@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
+from inspatio_star import cli
 from inspatio_star.cli import main
 from inspatio_star.contract import CameraPath, Chunk, WorldInfo
+from inspatio_star.errors import CheckpointError, SessionError
 from inspatio_star.eval.consistency import consistency, revisits
 from inspatio_star.eval.control import control_errors
 from inspatio_star.eval.metrics import MOST_DB, psnr_db
@@ -28,6 +30,7 @@ from inspatio_star.eval.takes import EvalError, Take, clip_takes, motorcycle_tak
 from inspatio_star.fake import FakeSession
 from inspatio_star.frames import exp_se3
 from inspatio_star.progress import Progress
+from inspatio_star.sessions import StarOptions
 from inspatio_star.train.clips import ShardInfo, new_shard
 from inspatio_star.warp_session import WarpSession
 from inspatio_star.world import Frame, World, intrinsics_matrix, world_at
@@ -477,3 +480,19 @@ def test_the_command_says_what_it_found(
     assert (tmp_path / 'out' / 'report.html').is_file()
     assert main(argv) == 2
     assert 'wanted a new folder' in capsys.readouterr().err
+    assert main([*argv, '--force', '--against', 'star:star-nano,cache=no']) == 2
+    assert "wanted cache=off or weights=FILE, got 'cache=no'" in capsys.readouterr().err
+
+
+def test_sessions_to_measure_are_named_by_what_is_changed() -> None:
+    options = StarOptions()
+    assert cli._measured_session('warp', options)[0] == 'warp'
+    assert cli._measured_session('star:star-nano,cache=off', options)[0] == 'star-nano,cache=off'
+    name, opener = cli._measured_session('star:star-nano,weights=none.safetensors', options)
+    assert name == 'star-nano,none.safetensors'
+    world = wall_takes()[0].world
+    with pytest.raises(CheckpointError, match='none.safetensors'):
+        opener(world, 24, 32)
+    with pytest.raises(SessionError, match='cache on, got weights .* and cache False'):
+        cli._measured_session('star:star-tiny,cache=off', options)[1](world, 24, 32)
+

@@ -17,7 +17,7 @@ from inspatio_star.errors import CheckpointError
 from inspatio_star.star import dit as plain
 from inspatio_star.star import rope
 from inspatio_star.star.config import DitConfig
-from inspatio_star.star.dit import Dit
+from inspatio_star.star.dit import Dit, attention
 from inspatio_star.star.products import TorchLinear, TorchProducts
 from inspatio_star.star.stream import StreamDit
 from inspatio_star.star.tiles import load_tiles
@@ -80,6 +80,23 @@ def test_every_vector_of_the_transformer_agrees(vectors: dict) -> None:
 
 
 @pytest.mark.golden
+def test_attention_written_out_is_that_of_torch() -> None:
+    """What training in bfloat16 uses on a CPU, with its gradients, within bfloat16's rounding."""
+    generator = torch.Generator().manual_seed(0)
+    exact = [torch.randn(2, 4, count, 64, generator=generator, requires_grad=True)
+             for count in (30, 50, 50)]
+    rough = [part.detach().bfloat16().requires_grad_() for part in exact]
+    seen = attention(*rough)
+    assert seen.dtype == torch.bfloat16 and 'Scaled' not in type(seen.grad_fn).__name__
+    wanted = F.scaled_dot_product_attention(*exact)
+    for mixed in (seen.float(), wanted):
+        mixed.square().sum().backward()
+    pairs = [(seen.float(), wanted), *((a.grad.float(), b.grad)
+                                       for a, b in zip(rough, exact, strict=True))]
+    for came, true in pairs:
+        assert (came - true).norm() < 0.02 * true.norm()
+
+
 def test_bf16_stays_within_its_rounding(vectors: dict) -> None:
     ours = parity_dit.sampled(vectors, GOLDEN, torch.bfloat16)
     golden = torch.from_numpy(vectors['pipeline.latents_bf16'])

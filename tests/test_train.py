@@ -482,6 +482,22 @@ def test_what_is_drawn_has_keys(data: Path) -> None:
     assert len(set(drawn)) == 5
 
 
+def test_batches_may_be_seen_smaller(data: Path) -> None:
+    clips = {'v2v': Clips(data / 'train')}
+    full, half = (Batches(clips, ['v2v'], 2, HEIGHT, WIDTH, side, 7, 0)[0] for side in (1, 2))
+    for name in ('truth', 'filled', 'source', 'known'):
+        shape = full[name].shape
+        assert half[name].shape == (*shape[:-2], shape[-2] // 2, shape[-1] // 2)
+        corners = [full[name][..., y::2, x::2] for y in (0, 1) for x in (0, 1)]
+        torch.testing.assert_close(half[name], torch.stack(corners).mean(0))
+    # Of a mask it is the share of what is known, and unseen parts of a pixel weigh as such.
+    assert ((half['known'] > 0) & (half['known'] < 1)).any()
+    codec = NanoClipCodec(MODEL.nano)
+    known = torch.tensor([1.0, 0.75, 0.0]).repeat_interleave(8 * 8).reshape(1, 1, 3 * 8, 8)
+    weights = codec.weights(known, 5.0)
+    assert sorted(set(weights.flatten().tolist())) == [1.0, 2.0, 5.0]
+
+
 # The command
 
 

@@ -27,8 +27,8 @@ def run_demo(domain, out, *args):
 
 def test_demo_writes_pictures_numbers_and_a_bag_that_rosbags_reads(domain, world, tmp_path):
     out = tmp_path / 'demo'
-    done = run_demo(domain, out, '--world', str(world), '--resolution', '96x160',
-                    '--duration-s', '6')
+    done = run_demo(domain, out, '--world', str(world), '--session', 'warp',
+                    '--resolution', '96x160', '--duration-s', '6')
     assert done.returncode == 0, done.stderr + (out / 'node.log').read_text()
     summary = json.loads(done.stdout.splitlines()[-1])
     assert json.loads((out / 'summary.json').read_text()) == summary
@@ -38,6 +38,8 @@ def test_demo_writes_pictures_numbers_and_a_bag_that_rosbags_reads(domain, world
     # A picture that is made before its command arrives is off by the command's effect until then.
     assert summary['pose_error_m_max'] < 5e-3
     assert summary['way_m'] > 0.3 and summary['return_psnr_db'] > 50
+    # Every picture is one of the session's own.
+    assert summary['generated_fps'] == pytest.approx(summary['rgb_hz'], rel=0.05)
     assert {'rgb_hz', 'depth_hz', 'interval_ms', 'command_to_image_ms', 'known_share_mean',
             'node_cpu_share', 'node_rss_mib', 'frames'} <= set(summary)
     assert cv2.imread(str(out / 'sheet.png')).shape[1] > 1000

@@ -12,7 +12,9 @@ setup(
     description=package.findtext('description'),
     license=package.findtext('license'),
     packages=find_packages(include=[name, f'{name}.*']),
-    package_data={f'{name}.star': ['*.cpp'], f'{name}.train': ['configs/*.toml']},
+    package_data={
+        name: ['trained/*.safetensors'], f'{name}.star': ['*.cpp'],
+        f'{name}.train': ['configs/*.toml']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{name}']),
         (f'share/{name}', ['package.xml']),

@@ -73,7 +73,7 @@ PARAMETERS = (
     _Declared('world', 'worlds/motorcycle.world', 'Folder of the world to play, or its name in '
               'one of the folders of INSPATIO_WORLDS'),
     _Declared('session', 'warp', 'What makes the pictures', choices=('warp', 'star', 'fake')),
-    _Declared('preset', 'star-1.3b', 'Which model a star session plays; star-tiny and star-small '
+    _Declared('preset', 'star-nano', 'Which model a star session plays; star-tiny and star-small '
               'are untrained'),
     _Declared('star_decoder', _STAR.decoder, 'What a star session makes pictures of latents with: '
               'taehv is faster than vae, and not the same', choices=DECODERS),

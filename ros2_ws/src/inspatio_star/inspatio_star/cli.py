@@ -18,6 +18,7 @@ from inspatio_star.errors import InspatioError
 
 if TYPE_CHECKING:
     from inspatio_star.contract import F64, CameraPath
+    from inspatio_star.eval.run import Opener
     from inspatio_star.session import Session
     from inspatio_star.sessions import StarOptions
     from inspatio_star.world import World
@@ -129,7 +130,8 @@ def _add_render(parser: argparse.ArgumentParser) -> None:
         help='lines of t tx ty tz qx qy qz qw: camera to world, optical axes',
     )
     parser.add_argument('--session', default='warp', help='warp (default), star or fake')
-    parser.add_argument('--preset', default='star-1.3b', help='model of a star session')
+    parser.add_argument(
+        '--preset', default='star-nano', help='model of a star session; default star-nano')
     _add_star_options(parser)
     parser.add_argument('--resolution', default='native', help='native (default) or HxW')
     parser.add_argument(
@@ -163,10 +165,12 @@ def _add_eval(parser: argparse.ArgumentParser) -> None:
         'any; writes report.html and results.json; the last line is one JSON document.'
     )
     parser.add_argument('--session', default='star', help='star (default), warp or fake')
-    parser.add_argument('--preset', default='star-1.3b', help='model of a star session')
+    parser.add_argument(
+        '--preset', default='star-nano', help='model of a star session; default star-nano')
     _add_star_options(parser)
     parser.add_argument(
-        '--against', action='append', default=[], metavar='SESSION[:PRESET]',
+        '--against', action='append', default=[],
+        metavar='SESSION[:PRESET][,cache=off][,weights=FILE]',
         help='another session to measure; may be repeated',
     )
     parser.add_argument(
@@ -404,10 +408,7 @@ def _run_eval(arguments: argparse.Namespace) -> int:
     )
     options = _star_options(arguments)
     asked = [f'{arguments.session}:{arguments.preset}', *arguments.against]
-    sessions = {}
-    for text in asked:
-        kind, _, preset = text.partition(':')
-        sessions[preset if kind == 'star' else kind] = _opener(kind, preset, options)
+    sessions = dict(_measured_session(text, options) for text in asked)
     takes = motorcycle_takes()
     if arguments.clips is not None:
         takes += clip_takes(arguments.clips, arguments.limit)
@@ -437,15 +438,34 @@ def _run_eval(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _measured_session(text: str, options: StarOptions) -> tuple[str, Opener]:
+    """Return name and opener of SESSION[:PRESET][,cache=off][,weights=FILE]."""
+    from dataclasses import replace
+
+    from inspatio_star.errors import SessionError
+
+    first, *changes = text.split(',')
+    kind, _, preset = first.partition(':')
+    for change in changes:
+        name, _, value = change.partition('=')
+        if name == 'weights' and value:
+            options = replace(options, weights=value)
+        elif change == 'cache=off':
+            options = replace(options, cache=False)
+        else:
+            raise SessionError(f'against: wanted cache=off or weights=FILE, got {change!r}')
+    shown = ','.join(change.replace('weights=', '') for change in changes)
+    name = preset if kind == 'star' else kind
+    return f'{name},{shown}' if shown else name, _opener(kind, preset, options)
+
+
 def _star_options(arguments: argparse.Namespace) -> StarOptions:
     from inspatio_star.sessions import StarOptions
 
     return StarOptions(arguments.decoder, arguments.device, arguments.dtype, arguments.compile)
 
 
-def _opener(
-    kind: str, preset: str, options: StarOptions
-) -> Callable[[World, int, int], Session]:
+def _opener(kind: str, preset: str, options: StarOptions) -> Opener:
     """Return what opens sessions of a kind by :func:`open_session`, from worlds in memory."""
     from tempfile import TemporaryDirectory
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 import logging
+from pathlib import Path
 import re
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,9 @@ class StarOptions:
     :param device: ``cpu``, ``cuda`` or ``cuda:N``; ``auto``: cuda where it is, else cpu.
     :param dtype: ``float32`` or ``bfloat16``; ``auto``: bfloat16 on cuda, float32 on a cpu.
     :param compile: whether torch compiles transformer and decoder, which takes minutes at first.
+    :param cache: whether a chunk sees the reference and the one before; off only to measure what
+        that is worth, with ``star-nano``.
+    :param weights: file of a ``star-nano`` of one's own; empty for the one that comes with this.
     :raises SessionError: if a value is none of these.
     """
 
@@ -42,6 +46,8 @@ class StarOptions:
     device: str = 'auto'
     dtype: str = 'auto'
     compile: bool = False
+    cache: bool = True
+    weights: str = ''
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -59,7 +65,7 @@ DEFAULTS = StarOptions()
 
 def open_session(
     kind: str, world: str | None, resolution: str = 'native', K: F64 | None = None,
-    preset: str = 'star-1.3b', options: StarOptions = DEFAULTS,
+    preset: str = 'star-nano', options: StarOptions = DEFAULTS,
 ) -> Session:
     """
     Return a new session.
@@ -95,6 +101,10 @@ def open_session(
         if K is not None:
             raise SessionError(
                 f'star session, {preset}: wanted the intrinsics of the world, got others')
+        if options.weights or not options.cache:
+            raise SessionError(
+                f'star session, {preset}: wanted the weights of the preset, and the cache on, '
+                f'got weights {options.weights!r} and cache {options.cache}')
         return _open_star(load(world_path(world)), height, width, sizes, options)
     from inspatio_star.warp_session import WarpSession
 
@@ -142,15 +152,16 @@ def _open_nano(
     options: StarOptions,
 ) -> Session:
     from inspatio_star.nano_session import NanoSession, load_nano
-    from inspatio_star.weights import default_folder
+    from inspatio_star.weights import trained_file
 
     if options.compile:
         raise SessionError(f'compile: wanted false for preset {sizes.name}, got true')
     device, dtype = place(options)
-    log.info('star session: preset %s, %s on %s', sizes.name,
-             str(dtype).removeprefix('torch.'), device)
-    model = load_nano(default_folder() / f'{sizes.name}.safetensors', device, dtype)
-    return NanoSession(world, model, height, width, K)
+    path = Path(options.weights) if options.weights else trained_file(sizes)
+    log.info('star session: preset %s, %s on %s, weights %s', sizes.name,
+             str(dtype).removeprefix('torch.'), device, path)
+    return NanoSession(world, load_nano(path, device, dtype), height, width, K,
+                       cache=options.cache)
 
 
 def place(options: StarOptions) -> tuple[torch.device, torch.dtype]:

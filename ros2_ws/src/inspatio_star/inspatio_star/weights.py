@@ -41,6 +41,13 @@ def default_folder() -> Path:
     return Path(os.environ.get(FOLDER_VARIABLE) or 'weights')
 
 
+def trained_file(preset: Preset) -> Path:
+    """Return the weights of a preset of our own: those in the folder, else those that we ship."""
+    name = f'{preset.name}.safetensors'
+    own = default_folder() / name
+    return own if own.is_file() else Path(__file__).with_name('trained') / name
+
+
 def path_of(file: PublicFile, folder: Path) -> Path:
     """Return where a file is, or shall be: the converted one if it is there."""
     path = folder / file.path

@@ -190,8 +190,8 @@ def main(args: list[str] | None = None) -> int:
     """Run the demo; returns the exit code."""
     parser = argparse.ArgumentParser(prog='inspatio_sim.demo', description=__doc__.splitlines()[1])
     parser.add_argument('--world', default='worlds/motorcycle.world')
-    parser.add_argument('--session', default='warp')
-    parser.add_argument('--preset', default='star-1.3b', help='model of a star session')
+    parser.add_argument('--session', default='star', help='star (default), warp or fake')
+    parser.add_argument('--preset', default='star-nano', help='model of a star session')
     parser.add_argument('--star-decoder', default='vae', help='vae or taehv')
     parser.add_argument('--star-device', default='auto', help='auto, cpu, cuda or cuda:N')
     parser.add_argument('--star-dtype', default='auto', help='auto, float32 or bfloat16')

@@ -219,6 +219,7 @@ def measure(drive: Drive, config: MotionConfig) -> dict[str, Any]:
         'session': statuses[-1].session,
         'resolution': '{0.height}x{0.width}'.format(drive.messages['/camera/camera_info'][0]),
         'frames': len(arrivals(RGB)),
+        'generated_fps': round(_generated_fps(drive, first_ns, last_ns), 3),
         'rgb_hz': round(rate_hz(RGB), 3),
         'depth_hz': round(rate_hz(DEPTH), 3),
         'mask_hz': round(rate_hz(MASK), 3),
@@ -232,6 +233,14 @@ def measure(drive: Drive, config: MotionConfig) -> dict[str, Any]:
         'chunk_ms': _percentiles(np.array([s.chunk_ms for s in statuses]), p50=50, p95=95),
         'skipped_frames': int(statuses[-1].skipped_frames),
     }
+
+
+def _generated_fps(drive: Drive, first_ns: int, last_ns: int) -> float:
+    """Return how many different pictures of the session came each second between two arrivals."""
+    heard = [status.frame for status, came_ns
+             in zip(drive.messages['/status'], drive.received_ns['/status'], strict=True)
+             if first_ns <= came_ns <= last_ns]
+    return len(set(heard)) / ((last_ns - first_ns) / 1e9)
 
 
 def _percentiles(values: F64, **shares: float) -> dict[str, float]:

@@ -42,6 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--data', type=Path, required=True,
                         help='folder with train, heldout and t2v, folders of clips')
     parser.add_argument('--out', type=Path, required=True, help='folder of all stages')
+    parser.add_argument('--name', help='of its folder there; default: that of the stage')
     parser.add_argument('--resume', action='store_true', help='go on from the newest checkpoint')
     parser.add_argument('--minutes', type=float, help='stop after this time, with a checkpoint')
     given = parser.parse_args(argv)
@@ -59,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 def _train(given: argparse.Namespace) -> int:
     config = read_config(given.config)
     workers = Workers(int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1)))
-    folder: Path = given.out / given.stage
+    folder: Path = given.out / (given.name or given.stage)
     if not given.resume and newest(folder) is not None:
         raise InspatioError(f'{folder}: wanted an empty folder, got one with checkpoints '
                             '(--resume goes on)')
