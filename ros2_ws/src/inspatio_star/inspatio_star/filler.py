@@ -24,8 +24,9 @@ from inspatio_star.fill import (
 from inspatio_star.warp import Float64, FloatRender, Points, View, Warper, known_depth
 
 # A pixel of guessed depth counts unless it is this much nearer than the background behind a
-# hole: what is in front of it there is a mixture of two surfaces, more often than not.
-NEARER = np.float32(0.97)
+# hole: what is in front of it there is a mixture of two surfaces, more often than not.  And unless
+# it is this much farther: then the hole is a crack between points of a near surface.
+NEARER, FARTHER = np.float32(0.97), np.float32(2.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,10 +135,10 @@ def guessed_view(view: View) -> View | None:
 def _accept(
     guessed_rgb: Float32, guessed_m: Float32, rgb: Float32, inverse: Float32, known: Bools,
 ) -> None:
-    """Take into holes, in place, what lies at the background or behind it."""
+    """Take into holes, in place, what lies at the background or somewhat behind it."""
     for v in range(known.shape[0]):
         for u in range(known.shape[1]):
-            if not known[v, u] and guessed_m[v, u] * inverse[v, u] > NEARER:
+            if not known[v, u] and NEARER < guessed_m[v, u] * inverse[v, u] < FARTHER:
                 for c in range(3):
                     rgb[v, u, c] = guessed_rgb[v, u, c]
                 inverse[v, u] = np.float32(1) / guessed_m[v, u]

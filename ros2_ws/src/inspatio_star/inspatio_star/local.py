@@ -201,30 +201,16 @@ class StarSession:
         reuse_still: bool | None = None,
     ) -> None:
         """Scale the world, prepare prompt and timesteps."""
-        if (height is None) != (width is None):
-            raise ValueError(f'size: wanted both height and width or none, got {height}x{width}')
-        if height is not None and width is not None:
-            world = world_at(world, height, width)
-        first, config = world.frames[0], model.dit.config
+        world, config = world_at(world, height, width), model.dit.config
         vae = model.encoder.config
         side = vae.spatial_factor * config.patch
         if world.height % side or world.width % side:
             raise ValueError(
                 f'size: wanted multiples of {side}, got {world.height}x{world.width}'
             )
-        self._info = WorldInfo(
-            world=world.name,
-            session='star',
-            height=world.height,
-            width=world.width,
-            K=first.K,
-            T_world_camera=first.T_world_camera,
-            first_chunk_frames=1 + vae.temporal_factor * (config.chunk_frames - 1),
-            chunk_frames=vae.temporal_factor * config.chunk_frames,
-            prompt=world.prompt,
-            licence=world.licence,
-            source=world.source,
-        )
+        self._info = world.info(
+            'star', 1 + vae.temporal_factor * (config.chunk_frames - 1),
+            vae.temporal_factor * config.chunk_frames)
         self._progress = Progress(self._info)
         self._frames = world.frames
         weight = model.dit.patch.weight
@@ -233,7 +219,7 @@ class StarSession:
         if reuse_still is None:
             self._reuse_still = not (weight.is_cpu and self._dtype == torch.float32
                                      and _is_slow_alone(vae, world.height))
-        self._warper = Warper(world.height, world.width, first.K, rule)
+        self._warper = Warper(world.height, world.width, self._info.K, rule)
         self._warper.warm_up()
         self._views: dict[int, View] = {}
         known = np.concatenate([f.depth_m[np.isfinite(f.depth_m)] for f in world.frames])

@@ -151,26 +151,10 @@ class NanoSession:
         cache: bool = True,
     ) -> None:
         """Scale the world to both sizes, and make ready to render."""
-        if (height is None) != (width is None):
-            raise ValueError(f'size: wanted both height and width or none, got {height}x{width}')
-        if height is not None and width is not None:
-            if height < 1 or width < 1:
-                raise ValueError(f'size: wanted at least 1x1, got {height}x{width}')
-            world = world_at(world, height, width)
-        first, config, codec = world.frames[0], model.dit.config, model.codec
-        self._info = WorldInfo(
-            world=world.name,
-            session='star',
-            height=world.height,
-            width=world.width,
-            K=first.K if K is None else K,
-            T_world_camera=first.T_world_camera,
-            first_chunk_frames=1 + codec.temporal_factor * (config.chunk_frames - 1),
-            chunk_frames=codec.temporal_factor * config.chunk_frames,
-            prompt=world.prompt,
-            licence=world.licence,
-            source=world.source,
-        )
+        world, config, codec = world_at(world, height, width), model.dit.config, model.codec
+        self._info = world.info(
+            'star', 1 + codec.temporal_factor * (config.chunk_frames - 1),
+            codec.temporal_factor * config.chunk_frames, K)
         self._progress = Progress(self._info)
         self._frames, self._model, self._use_cache = world.frames, model, cache
         self._size = model_size(

@@ -46,27 +46,11 @@ class WarpSession:
         chunk_frames: int = 1,
     ) -> None:
         """Scale the world to the size of the pictures, and make ready to render."""
-        if (height is None) != (width is None):
-            raise ValueError(f'size: wanted both height and width or none, got {height}x{width}')
-        if height is not None and width is not None:
-            if height < 1 or width < 1:
-                raise ValueError(f'size: wanted at least 1x1, got {height}x{width}')
-            world = world_at(world, height, width)
-        first = world.frames[0]
+        world = world_at(world, height, width)
         self._frames = world.frames
-        self._info = WorldInfo(
-            world=world.name,
-            session='warp',
-            height=world.height,
-            width=world.width,
-            K=first.K if K is None else K,
-            T_world_camera=first.T_world_camera,
-            first_chunk_frames=chunk_frames if first_chunk_frames is None else first_chunk_frames,
-            chunk_frames=chunk_frames,
-            prompt=world.prompt,
-            licence=world.licence,
-            source=world.source,
-        )
+        self._info = world.info(
+            'warp', chunk_frames if first_chunk_frames is None else first_chunk_frames,
+            chunk_frames, K)
         self._progress = Progress(self._info)
         self._warper: Warper | None = Warper(world.height, world.width, self._info.K, rule)
         self._warper.warm_up()

@@ -50,6 +50,7 @@ def export(out: Path, stage: str, target: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=f'.{target.name}.', dir=target.parent) as workshop:
         made = Path(workshop) / target.name
         save_file(state, made, metadata)
+        made.chmod(0o644)
         os.replace(made, target)
 
 

@@ -26,16 +26,23 @@ def size_from_text(text: str) -> tuple[int, int] | None:
     return int(match[1]), int(match[2])
 
 
-def world_at(world: World, height: int, width: int) -> World:
+def world_at(world: World, height: int | None, width: int | None) -> World:
     """
     Return a world whose frames have another size; the world itself if it has that size.
 
     The scale is one number for both axes, so square pixels stay square.
 
-    :param height: rows wanted.
+    :param height: rows wanted; None, with ``width``, for those that it has.
     :param width: columns wanted.
+    :raises ValueError: if only one of both is given, or one is below 1.
     :raises WorldError: if no pixel of the new size has a known depth.
     """
+    if height is None and width is None:
+        return world
+    if height is None or width is None:
+        raise ValueError(f'size: wanted both height and width or none, got {height}x{width}')
+    if height < 1 or width < 1:
+        raise ValueError(f'size: wanted at least 1x1, got {height}x{width}')
     if (world.height, world.width) == (height, width):
         return world
     frames = tuple(_frame_at(frame, height, width) for frame in world.frames)

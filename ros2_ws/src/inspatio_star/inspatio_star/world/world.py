@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from inspatio_star.contract import F64, check_rigid
+from inspatio_star.contract import F64, WorldInfo, check_rigid
 from inspatio_star.errors import WorldError
 
 
@@ -134,6 +134,32 @@ class World:
     def width(self) -> int:
         """Columns of every frame."""
         return self.frames[0].width
+
+    def info(
+        self, session: str, first_chunk_frames: int, chunk_frames: int, K: F64 | None = None
+    ) -> WorldInfo:
+        """
+        Say what the pictures of a session that plays this world are like.
+
+        :param session: its kind.
+        :param first_chunk_frames: frames of the first chunk.
+        :param chunk_frames: of every later one.
+        :param K: (3, 3) intrinsics of its pictures, pixels; None for those of the first frame.
+        """
+        first = self.frames[0]
+        return WorldInfo(
+            world=self.name,
+            session=session,
+            height=self.height,
+            width=self.width,
+            K=first.K if K is None else K,
+            T_world_camera=first.T_world_camera,
+            first_chunk_frames=first_chunk_frames,
+            chunk_frames=chunk_frames,
+            prompt=self.prompt,
+            licence=self.licence,
+            source=self.source,
+        )
 
 
 def is_world_name(name: str) -> bool:
