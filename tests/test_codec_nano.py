@@ -111,7 +111,7 @@ def test_odd_input_is_refused() -> None:
         mask_latents(torch.zeros(1, 1, 16, 16, dtype=torch.uint8), CONFIG)
     with pytest.raises(ValueError, match=r'masks: wanted 1 \+ 4n frames, got 2'):
         mask_latents(torch.zeros(1, 2, 16, 16, dtype=torch.bool), CONFIG)
-    with pytest.raises(ValueError, match='mask_cell: wanted a divisor of 16, got 3'):
+    with pytest.raises(ValueError, match='mask_cell: wanted a divisor of 8, got 3'):
         NanoConfig(mask_cell=3)
     with pytest.raises(ValueError, match='temporal_factor: wanted more than 0, got 0'):
         NanoConfig(temporal_factor=0)

@@ -61,6 +61,7 @@ DOORS: dict[str, set[str]] = {
     'inspatio_star.train': CORE | ARRAYS | PICTURES | {
         'inspatio_star.train', 'moderngl', 'numba', 'rich', 'safetensors', 'tensorboardX',
         'torch'},
+    'inspatio_star.gym_worlds': CONTRACT | SESSIONS | {'gymnasium', 'inspatio_star.env'},
     'inspatio_star.cli': CORE | ARRAYS | {'inspatio_star.eval.lpips', 'rich'},
     'inspatio_star': set(),
     # The one home of the two libraries that differ most between ROS 2 and its stand-ins.

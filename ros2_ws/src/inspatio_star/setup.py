@@ -23,6 +23,7 @@ setup(
     install_requires=[
         'av',
         'ftfy',
+        'gymnasium',
         'huggingface-hub>=1',
         'moderngl',
         'numba',
