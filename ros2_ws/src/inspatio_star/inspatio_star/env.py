@@ -26,7 +26,7 @@ Observation: TypeAlias = dict[str, Any]
 # Of an observation and its info: the reward, and whether the episode has come to its end.
 Task: TypeAlias = Callable[[Observation, dict[str, Any]], tuple[float, bool]]
 
-# No depth is said to be more.
+# What is farther counts as unknown.
 FAR_M = np.float32(1000)
 # Which of vx, vy, vz, wx, wy, wz an action has, by mode.
 AXES = {'planar': (0, 1, 5), 'free': (0, 1, 2, 3, 4, 5)}
@@ -41,7 +41,7 @@ class WorldEnv(gymnasium.Env[Observation, NDArray[Any]]):
     It is held for the step.
 
     An observation is of the last frame of a step: ``rgb`` (H, W, 3) uint8; ``depth_m`` (H, W)
-    float32, metres along optical z up to 1 km, 0 unknown; ``known`` (H, W) uint8, 1 where the
+    float32, metres along optical z, 0 unknown or beyond 1 km; ``known`` (H, W) uint8, 1 where the
     reference has seen the surface; ``twist`` (6,) float32, how the body moves, m/s and rad/s.
 
     An info has ``stamp_ns``, ``T_odom_base`` and ``T_world_camera`` (4, 4) of that frame, ``K``
@@ -156,11 +156,12 @@ class WorldEnv(gymnasium.Env[Observation, NDArray[Any]]):
         chunk: Chunk = self._session.step(path)
         self._stamp_ns = int(stamps_ns[-1])
         depth_m = chunk.depth_m[-1]
-        self._rgb = np.array(chunk.rgb[-1])
+        self._rgb = chunk.rgb[-1]
         observation: Observation = {
-            'rgb': self._rgb.copy(),
-            'depth_m': np.where(np.isfinite(depth_m), np.minimum(depth_m, FAR_M), np.float32(0)),
-            'known': chunk.known[-1].astype(np.uint8),
+            'rgb': self._rgb,
+            # What is unknown is NaN, and compares false.
+            'depth_m': np.where(depth_m < FAR_M, depth_m, np.float32(0)),
+            'known': chunk.known[-1].view(np.uint8),
             'twist': moves[-1][1].astype(np.float32),
         }
         return observation, {
