@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# How well star-nano imagines, with its cache and without, against true novel views: the Motorcycle
-# pair and, if DATA is given, held-out clips with exact geometry (a folder of shards), each at its own
-# size.  Other arguments go to the command: with `-- --session warp` it measures geometry in place of
-# star-nano, with `-- --against star:star-nano,weights=FILE` others beside it.  The last line is one
-# JSON document.
+# How well star-nano imagines, with its cache, with the memory of fills alone, and without either,
+# against true novel views: the Motorcycle pair and, if DATA is given, held-out clips with exact
+# geometry (a folder of shards), each at its own size.  Other arguments go to the command: with
+# `-- --session warp` it measures geometry in place of star-nano, with
+# `-- --against star:star-nano,weights=FILE` others beside it.  The last line is one JSON document.
 #
 #     runs/eval_nano.sh [DATA] [-- ARGUMENT...]
 set -euo pipefail
@@ -20,5 +20,5 @@ shift $(($# > 0))
 cd "$(dirname "$0")/.."
 # shellcheck source=/dev/null
 source ros2_ws/activate.sh
-exec inspatio-star eval --session star --preset star-nano --against star:star-nano,cache=off \
-    --resolution native --out out/eval_nano --force "${data[@]}" "$@"
+exec inspatio-star eval --session star --preset star-nano --against star:star-nano,cache=fills \
+    --against star:star-nano,cache=off --resolution native --out out/eval_nano --force "${data[@]}" "$@"

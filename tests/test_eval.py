@@ -481,18 +481,20 @@ def test_the_command_says_what_it_found(
     assert main(argv) == 2
     assert 'wanted a new folder' in capsys.readouterr().err
     assert main([*argv, '--force', '--against', 'star:star-nano,cache=no']) == 2
-    assert "wanted cache=off or weights=FILE, got 'cache=no'" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "wanted cache=fills, cache=off or weights=FILE, got 'cache=no'" in said
 
 
 def test_sessions_to_measure_are_named_by_what_is_changed() -> None:
     options = StarOptions()
     assert cli._measured_session('warp', options)[0] == 'warp'
     assert cli._measured_session('star:star-nano,cache=off', options)[0] == 'star-nano,cache=off'
+    assert cli._measured_session('star:star-nano,cache=fills', options)[0].endswith('=fills')
     name, opener = cli._measured_session('star:star-nano,weights=none.safetensors', options)
     assert name == 'star-nano,none.safetensors'
     world = wall_takes()[0].world
     with pytest.raises(CheckpointError, match='none.safetensors'):
         opener(world, 24, 32)
-    with pytest.raises(SessionError, match='cache on, got weights .* and cache False'):
+    with pytest.raises(SessionError, match='cache on, got weights .* and cache off'):
         cli._measured_session('star:star-tiny,cache=off', options)[1](world, 24, 32)
 

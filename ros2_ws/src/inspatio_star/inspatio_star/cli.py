@@ -170,7 +170,7 @@ def _add_eval(parser: argparse.ArgumentParser) -> None:
     _add_star_options(parser)
     parser.add_argument(
         '--against', action='append', default=[],
-        metavar='SESSION[:PRESET][,cache=off][,weights=FILE]',
+        metavar='SESSION[:PRESET][,cache=fills|off][,weights=FILE]',
         help='another session to measure; may be repeated',
     )
     parser.add_argument(
@@ -439,7 +439,7 @@ def _run_eval(arguments: argparse.Namespace) -> int:
 
 
 def _measured_session(text: str, options: StarOptions) -> tuple[str, Opener]:
-    """Return name and opener of SESSION[:PRESET][,cache=off][,weights=FILE]."""
+    """Return name and opener of SESSION[:PRESET][,cache=fills|off][,weights=FILE]."""
     from dataclasses import replace
 
     from inspatio_star.errors import SessionError
@@ -451,9 +451,12 @@ def _measured_session(text: str, options: StarOptions) -> tuple[str, Opener]:
         if name == 'weights' and value:
             options = replace(options, weights=value)
         elif change == 'cache=off':
-            options = replace(options, cache=False)
+            options = replace(options, cache='off')
+        elif change == 'cache=fills':
+            options = replace(options, cache='fills')
         else:
-            raise SessionError(f'against: wanted cache=off or weights=FILE, got {change!r}')
+            raise SessionError(
+                f'against: wanted cache=fills, cache=off or weights=FILE, got {change!r}')
     shown = ','.join(change.replace('weights=', '') for change in changes)
     name = preset if kind == 'star' else kind
     return f'{name},{shown}' if shown else name, _opener(kind, preset, options)

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 import json
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeAlias, TypeVar
 
 import cv2
 from numba import njit
@@ -45,6 +45,7 @@ XYZ_M, RGB = 'filled_xyz_m', 'filled_rgb'
 # Renders at a time; numba and OpenCV let go of the interpreter.
 THREADS = 2
 
+Cache: TypeAlias = Literal['on', 'fills', 'off']
 T = TypeVar('T')
 S = TypeVar('S', bound=StreamState)
 
@@ -135,8 +136,8 @@ class NanoSession:
     :param K: (3, 3) float64 intrinsics of the rendering camera, pixels; None for those of the
         first frame at this size.
     :param rule: of the splat, see :class:`~inspatio_star.warp.Warper`.
-    :param cache: whether the model sees the reference and the chunk before, and fills those
-        before them; off, only to measure what that is worth.
+    :param cache: ``on``; or, only to measure what it is worth, ``fills``: the model sees neither
+        the reference nor the chunk before; or ``off``: nor are fills remembered.
     :raises ValueError: if only one of height and width is given, or one is out of range.
     """
 
@@ -148,7 +149,7 @@ class NanoSession:
         width: int | None = None,
         K: F64 | None = None,
         rule: Rule = 'v1.5',
-        cache: bool = True,
+        cache: Cache = 'on',
     ) -> None:
         """Scale the world to both sizes, and make ready to render."""
         world, config, codec = world_at(world, height, width), model.dit.config, model.codec
@@ -156,7 +157,8 @@ class NanoSession:
             'star', 1 + codec.temporal_factor * (config.chunk_frames - 1),
             codec.temporal_factor * config.chunk_frames, K)
         self._progress = Progress(self._info)
-        self._frames, self._model, self._use_cache = world.frames, model, cache
+        self._frames, self._model = world.frames, model
+        self._use_context, self._use_memory = cache == 'on', cache != 'off'
         self._size = model_size(
             world.height, world.width, model.pixels, codec.spatial_factor * config.patch)
         self._fillers = [Filler(Warper(world.height, world.width, self._info.K, rule))
@@ -202,7 +204,7 @@ class NanoSession:
         with timed(stage_ms, 'sample'):
             noise = chunk_noise(
                 progress.seed, progress.chunk, reference.shape, self._device, self._dtype)
-            if self._use_cache:
+            if self._use_context:
                 last = self._sampler.chunk(
                     self._cache, self._prompt, noise, reference, self._last, condition)
             else:
@@ -219,7 +221,7 @@ class NanoSession:
             known = np.stack([guess.render.known for guess in guesses])
 
         self._last = last
-        if self._use_cache:
+        if self._use_memory:
             self._memory = memory
         index = progress.chunk
         progress.advance()
@@ -239,7 +241,7 @@ class NanoSession:
         self._progress.require_fit(state)
         wanted: set[str] = set()
         if state.chunk:
-            wanted = {LAST, XYZ_M, RGB} if self._use_cache else {LAST}
+            wanted = {LAST, XYZ_M, RGB} if self._use_memory else {LAST}
         if set(state.arrays) != wanted:
             raise SessionError(f'state: wanted arrays {sorted(wanted)} after {state.chunk} '
                                f'chunks, got {sorted(state.arrays)}')

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import logging
 from pathlib import Path
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 KINDS = ('warp', 'star', 'fake')
 DECODERS = ('vae', 'taehv')
 DTYPES = ('auto', 'float32', 'bfloat16')
+CACHES = ('on', 'fills', 'off')
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class StarOptions:
     :param device: ``cpu``, ``cuda`` or ``cuda:N``; ``auto``: cuda where it is, else cpu.
     :param dtype: ``float32`` or ``bfloat16``; ``auto``: bfloat16 on cuda, float32 on a cpu.
     :param compile: whether torch compiles transformer and decoder, which takes minutes at first.
-    :param cache: whether a chunk sees the reference and the one before; off only to measure what
-        that is worth, with ``star-nano``.
+    :param cache: ``on``; of ``star-nano`` also ``fills`` and ``off``, only to measure what it is
+        worth: see :class:`~inspatio_star.nano_session.NanoSession`.
     :param weights: file of a ``star-nano`` of one's own; empty for the one that comes with this.
     :raises SessionError: if a value is none of these.
     """
@@ -46,13 +47,14 @@ class StarOptions:
     device: str = 'auto'
     dtype: str = 'auto'
     compile: bool = False
-    cache: bool = True
+    cache: Literal['on', 'fills', 'off'] = 'on'
     weights: str = ''
 
     def __post_init__(self) -> None:
         for name, value, known in (
             ('decoder', self.decoder, DECODERS),
             ('dtype', self.dtype, DTYPES),
+            ('cache', self.cache, CACHES),
         ):
             if value not in known:
                 raise SessionError(f'{name}: wanted one of {", ".join(known)}, got {value!r}')
@@ -101,7 +103,7 @@ def open_session(
         if K is not None:
             raise SessionError(
                 f'star session, {preset}: wanted the intrinsics of the world, got others')
-        if options.weights or not options.cache:
+        if options.weights or options.cache != 'on':
             raise SessionError(
                 f'star session, {preset}: wanted the weights of the preset, and the cache on, '
                 f'got weights {options.weights!r} and cache {options.cache}')
