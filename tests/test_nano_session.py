@@ -3,6 +3,7 @@
 from dataclasses import replace
 import json
 
+from drives import drive, path_of
 import numpy as np
 import pytest
 from safetensors.torch import save_file
@@ -10,7 +11,6 @@ import torch
 
 from inspatio_star.codec.nano import NanoDecoder, mask_latents
 from inspatio_star.codec.stream import DecoderState, EncoderState
-from inspatio_star.contract import CameraPath
 from inspatio_star.errors import CheckpointError, SessionError
 from inspatio_star.eval.metrics import psnr_db
 from inspatio_star.eval.rollout import INPAINTERS, filled, rollout
@@ -34,6 +34,7 @@ pytestmark = pytest.mark.usefixtures('one_thread')
 SIZES = {'height': 32, 'width': 48,
          'dit': {'dim': 32, 'ffn_dim': 32, 'num_heads': 2, 'num_layers': 2}}
 SMALL = preset_named('star-nano', SIZES)
+STEP_M = 0.03
 
 
 @pytest.fixture
@@ -47,27 +48,12 @@ def world():
     return World('slope', (Frame(rgb, depth_m, intrinsics_matrix(80, 80, 47.5, 31.5), np.eye(4)),))
 
 
-def next_path(session, chunk):
-    """Return the path of a chunk of a drive to the right."""
-    info = session.info
-    count = info.chunk_frames if chunk else info.first_chunk_frames
-    begin = info.first_chunk_frames + (chunk - 1) * info.chunk_frames if chunk else 0
-    frames = np.arange(begin, begin + count)
-    T = np.tile(np.eye(4), (count, 1, 1))
-    T[:, 0, 3] = 0.03 * frames
-    return CameraPath(40_000_000 * (frames + 1), T)
-
-
-def drive(session, chunks):
-    """Return the chunks of a drive from the start."""
-    return [session.step(next_path(session, k)) for k in range(chunks)]
-
-
 def test_what_is_known_is_the_constraint_and_nothing_is_a_hole(world):
     K = intrinsics_matrix(80, 80, 52.0, 31.5)
     session = NanoSession(world, random_nano(SMALL), K=K)
     geometry = WarpSession(world, K=K, first_chunk_frames=9, chunk_frames=12)
-    for ours, plain in zip(drive(session, 3), drive(geometry, 3), strict=True):
+    for ours, plain in zip(
+            drive(session, 0, 3, STEP_M), drive(geometry, 0, 3, STEP_M), strict=True):
         np.testing.assert_array_equal(ours.known, plain.known)
         np.testing.assert_array_equal(ours.rgb[ours.known], plain.rgb[plain.known])
         np.testing.assert_array_equal(ours.depth_m[ours.known], plain.depth_m[plain.known])
@@ -79,10 +65,10 @@ def test_what_is_known_is_the_constraint_and_nothing_is_a_hole(world):
 def test_the_rest_is_what_the_model_makes_of_source_mask_and_fill(world):
     model = random_nano(SMALL)
     session = NanoSession(world, model, 32, 48)
-    first = session.step(next_path(session, 0))
+    first = session.step(path_of(session, 0, step_m=STEP_M))
     # The same by the parts, for the first chunk at the model's own size.
     view = session._view(0)
-    guesses, _ = session._guesses([view] * 9, next_path(session, 0).T_world_camera)
+    guesses, _ = session._guesses([view] * 9, path_of(session, 0, step_m=STEP_M).T_world_camera)
     known = torch.from_numpy(np.stack([guess.render.known for guess in guesses]))
     filled = torch.from_numpy(np.stack([guess.rgb for guess in guesses]))
     source = torch.from_numpy(view.rgb.astype(np.float32) / 127.5 - 1)
@@ -102,7 +88,7 @@ def test_the_rest_is_what_the_model_makes_of_source_mask_and_fill(world):
 
 def test_the_model_is_told_of_a_picture_by_means(world):
     session = NanoSession(world, random_nano(SMALL))
-    T = next_path(session, 1).T_world_camera
+    T = path_of(session, 1, step_m=STEP_M).T_world_camera
     guesses, _ = session._guesses([session._view(0)] * len(T), T)
     small = session._small(guesses[5])
     assert small.rgb.shape == (32, 48, 3) and small.known.shape == (32, 48)
@@ -114,9 +100,9 @@ def test_the_model_is_told_of_a_picture_by_means(world):
 
 def test_seed_matters_for_what_is_unseen_alone(world):
     session = NanoSession(world, random_nano(SMALL))
-    one = drive(session, 2)[1]
+    one = drive(session, 0, 2, STEP_M)[1]
     session.reset(5)
-    other = drive(session, 2)[1]
+    other = drive(session, 0, 2, STEP_M)[1]
     assert (one.rgb[~one.known] != other.rgb[~other.known]).any()
     np.testing.assert_array_equal(one.rgb[one.known], other.rgb[other.known])
 
@@ -127,10 +113,10 @@ def test_without_the_cache_a_chunk_does_not_know_the_one_before(world):
     def second(cache, seed):
         session = NanoSession(world, model, cache=cache)
         session.reset(seed)
-        drive(session, 1)
+        drive(session, 0, 1, STEP_M)
         # Noise of the second chunk by one seed, whatever came before it.
         session._progress.seed = 7
-        return session.step(next_path(session, 1)).rgb
+        return session.step(path_of(session, 1, step_m=STEP_M)).rgb
 
     assert (second('on', 1) != second('on', 2)).any()
     for cache in ('fills', 'off'):
@@ -146,7 +132,7 @@ def test_what_was_made_up_is_seen_again(world):
     def apart(cache):
         """Return how far the next chunk's first picture is from the last one, moved there."""
         session = NanoSession(world, model, cache=cache)
-        one, two = drive(session, 2)
+        one, two = drive(session, 0, 2, STEP_M)
         from_, to = one.path.T_world_camera[-1], two.path.T_world_camera[0]
         unseen = View(one.rgb[-1], np.where(one.known[-1], np.float32(np.nan), one.depth_m[-1]),
                       session.info.K, from_)
@@ -180,7 +166,7 @@ def test_weights_are_loaded_with_the_sizes_that_they_say(world, tmp_path):
     model = load_nano(written(tmp_path / 'one.safetensors'))
     assert model.dit.config == SMALL.dit and model.sampler == SMALL.sampler
     assert model.pixels == 32 * 48
-    ours, other = (drive(NanoSession(world, each), 1)[0].rgb
+    ours, other = (drive(NanoSession(world, each), 0, 1, STEP_M)[0].rgb
                    for each in (model, random_nano(SMALL)))
     np.testing.assert_array_equal(ours, other)
 
@@ -205,7 +191,7 @@ def test_files_that_are_no_weights_of_ours_are_refused(tmp_path):
 def test_states_of_another_size_are_refused(world):
     model = random_nano(SMALL)
     session, other = NanoSession(world, model), NanoSession(world, model, 16, 16)
-    drive(session, 1), drive(other, 1)
+    drive(session, 0, 1, STEP_M), drive(other, 0, 1, STEP_M)
     state = session.save()
     with pytest.raises(SessionError, match=r'wanted last latents \(1, 3, 768, 2, 2\)'):
         other.restore(state)
@@ -226,7 +212,7 @@ def test_trained_weights_are_opened_by_name(world, tmp_path, monkeypatch):
     own = written(tmp_path / 'star-nano.safetensors')
     assert trained_file(NANO) == own
     session = open_session('star', str(path), '64x96', preset='star-nano')
-    chunk = drive(session, 1)[0]
+    chunk = drive(session, 0, 1, STEP_M)[0]
     assert session.info.session == 'star' and chunk.rgb.shape == (9, 64, 96, 3)
     session.close()
     with pytest.raises(SessionError, match='compile: wanted false for preset star-nano'):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 
+from drives import drive, path_of
 import numpy as np
 import pytest
 import torch
@@ -101,22 +102,6 @@ KINDS = {
 def kind(request: pytest.FixtureRequest) -> Kind:
     """One kind of session after the other."""
     return request.param
-
-
-def path_of(session: Session, chunk: int, shift_m: float = 0.0) -> CameraPath:
-    """Return the path of a chunk of a drive to the right; ``shift_m`` makes it another drive."""
-    info = session.info
-    count = info.chunk_frames if chunk else info.first_chunk_frames
-    begin = info.first_chunk_frames + (chunk - 1) * info.chunk_frames if chunk else 0
-    frames = np.arange(begin, begin + count)
-    T = np.tile(info.T_world_camera, (count, 1, 1))
-    T[:, 0, 3] += 0.05 * frames + shift_m
-    return CameraPath(40_000_000 * (frames + 1), T)
-
-
-def drive(session: Session, first: int, end: int) -> list[Chunk]:
-    """Make chunks ``first`` to ``end`` of the drive."""
-    return [session.step(path_of(session, chunk)) for chunk in range(first, end)]
 
 
 def assert_same(chunks: list[Chunk], wanted: list[Chunk]) -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 import re
 
+from drives import drive, path_of
 import numpy as np
 import pytest
 from safetensors.torch import save_file
@@ -34,25 +35,9 @@ def world():
     return World('slope', (Frame(rgb, depth_m, intrinsics_matrix(40, 40, 23.5, 15.5), np.eye(4)),))
 
 
-def next_path(session, chunk):
-    """Return the path of a chunk of a drive to the right."""
-    info = session.info
-    count = info.chunk_frames if chunk else info.first_chunk_frames
-    begin = info.first_chunk_frames + (chunk - 1) * info.chunk_frames if chunk else 0
-    frames = np.arange(begin, begin + count)
-    T = np.tile(np.eye(4), (count, 1, 1))
-    T[:, 0, 3] = 0.05 * frames
-    return CameraPath(40_000_000 * (frames + 1), T)
-
-
-def drive(session, chunks):
-    """Return the chunks of a drive from the start."""
-    return [session.step(next_path(session, k)) for k in range(chunks)]
-
-
 def test_depth_has_no_holes_and_keeps_what_the_constraint_knows(world):
     session = StarSession(world, random_model(TINY))
-    chunks = drive(session, 2)
+    chunks = drive(session, 0, 2)
     assert [len(chunk.path) for chunk in chunks] == [9, 12]
     for chunk in chunks:
         assert np.isfinite(chunk.depth_m).all() and (chunk.depth_m > 0).all()
@@ -64,11 +49,11 @@ def test_depth_has_no_holes_and_keeps_what_the_constraint_knows(world):
 
 def test_seed_and_commands_matter(world):
     session = StarSession(world, random_model(TINY))
-    first = drive(session, 1)[0].rgb
+    first = drive(session, 0, 1)[0].rgb
     session.reset(1)
-    assert (drive(session, 1)[0].rgb != first).any(), 'another seed, other pictures'
+    assert (drive(session, 0, 1)[0].rgb != first).any(), 'another seed, other pictures'
     session.reset(0)
-    path = next_path(session, 0)
+    path = path_of(session, 0)
     T = path.T_world_camera.copy()
     T[:, 2, 3] += 0.5
     moved = session.step(CameraPath(path.stamps_ns, T)).rgb
@@ -79,7 +64,7 @@ def test_what_is_carried_does_not_grow(world):
     session = StarSession(world, random_model(TINY))
     sizes = []
     for chunk in range(4):
-        session.step(next_path(session, chunk))
+        session.step(path_of(session, chunk))
         arrays = session.save().arrays
         sizes.append((session.carry_nbytes, sum(array.nbytes for array in arrays.values())))
     assert sizes[1:] == sizes[1:2] * 3
@@ -95,13 +80,13 @@ def test_what_is_carried_does_not_grow(world):
 ])
 def test_damaged_states_are_refused_and_lose_nothing(world, change):
     session = StarSession(world, random_model(TINY))
-    session.step(next_path(session, 0))
+    session.step(path_of(session, 0))
     state = session.save()
     with pytest.raises(SessionError, match='state: wanted'):
         session.restore(replace(state, arrays=change(dict(state.arrays))))
-    ours = session.step(next_path(session, 1)).rgb
+    ours = session.step(path_of(session, 1)).rgb
     session.restore(state)
-    np.testing.assert_array_equal(session.step(next_path(session, 1)).rgb, ours)
+    np.testing.assert_array_equal(session.step(path_of(session, 1)).rgb, ours)
 
 
 @pytest.mark.parametrize('size', [(30, 48), (32, 40), (32, None)])
@@ -112,11 +97,11 @@ def test_sizes_that_do_not_tile_are_refused(world, size):
 
 def test_bfloat16_sessions_are_saved_and_restored_bit_for_bit(world):
     session = StarSession(world, random_model(TINY, dtype=torch.bfloat16))
-    session.step(next_path(session, 0))
+    session.step(path_of(session, 0))
     state = session.save()
-    ours = session.step(next_path(session, 1)).rgb
+    ours = session.step(path_of(session, 1)).rgb
     session.restore(state)
-    np.testing.assert_array_equal(session.step(next_path(session, 1)).rgb, ours)
+    np.testing.assert_array_equal(session.step(path_of(session, 1)).rgb, ours)
 
 
 def latents_of(session, path):
@@ -143,8 +128,8 @@ def test_a_still_source_is_encoded_until_its_state_repeats(world):
     streams, worst, nbytes = [], 0.0, []
     for chunk in range(SETTLED + 5):
         still = keeps._still
-        ours = latents_of(keeps, next_path(keeps, chunk))
-        theirs = latents_of(encodes, next_path(encodes, chunk))
+        ours = latents_of(keeps, path_of(keeps, chunk))
+        theirs = latents_of(encodes, path_of(encodes, chunk))
         source = ours[:1] if still is None else still.transpose(1, 2)
         assert torch.equal(source, theirs[:1]), f'source of chunk {chunk}'
         worst = max(worst, float((ours[-1:] - theirs[-1:]).abs().max()))
@@ -162,13 +147,13 @@ def test_states_are_restored_bit_for_bit_across_the_end_of_encoding_a_still_sour
     states, chunks = [], []
     for chunk in range(SETTLED + 2):
         states.append(session.save())
-        chunks.append(session.step(next_path(session, chunk)))
+        chunks.append(session.step(path_of(session, chunk)))
     assert 'still' not in states[SETTLED - 1].arrays and 'still' in states[SETTLED].arrays
     other = StarSession(world, model, reuse_still=True)
     for begin in (SETTLED + 1, SETTLED - 1, SETTLED):
         other.restore(states[begin])
         for chunk in range(begin, SETTLED + 2):
-            ours = other.step(next_path(other, chunk))
+            ours = other.step(path_of(other, chunk))
             np.testing.assert_array_equal(ours.rgb, chunks[chunk].rgb)
             np.testing.assert_array_equal(ours.depth_m, chunks[chunk].depth_m)
     ours = other.save().arrays
@@ -176,13 +161,13 @@ def test_states_are_restored_bit_for_bit_across_the_end_of_encoding_a_still_sour
         np.testing.assert_array_equal(ours[name], array)
     # A session that is begun again encodes its source again.
     other.reset()
-    np.testing.assert_array_equal(other.step(next_path(other, 0)).rgb, chunks[0].rgb)
+    np.testing.assert_array_equal(other.step(path_of(other, 0)).rgb, chunks[0].rgb)
     assert 'still' not in other.save().arrays
 
 
 def test_a_state_with_too_many_streams_is_refused(world):
     session = StarSession(world, random_model(TINY))
-    session.step(next_path(session, 0))
+    session.step(path_of(session, 0))
     state = session.save()
     arrays = state.arrays | {'still': state.arrays['last']}
     with pytest.raises(SessionError, match='wanted 1 streams in encoder/.*, got 2'):
@@ -199,9 +184,9 @@ def test_a_video_is_encoded_until_its_last_frame_has_stood_long_enough(world):
     encodes = StarSession(film, random_model(TINY), reuse_still=False)
     streams = []
     for chunk in range(SETTLED + 5):
-        ours = latents_of(session, next_path(session, chunk))
+        ours = latents_of(session, path_of(session, chunk))
         still = session._still
-        theirs = latents_of(encodes, next_path(encodes, chunk))
+        theirs = latents_of(encodes, path_of(encodes, chunk))
         source = ours[:1] if len(ours) == 2 else still.transpose(1, 2)
         assert torch.equal(source, theirs[:1]), f'source of chunk {chunk}'
         streams.append(len(ours))
@@ -256,8 +241,8 @@ def published(tmp_path):
 def test_public_weights_give_the_pictures_of_the_model_that_wrote_them(world, published):
     preset, folder, model = published
     loaded = load_model(preset, folder)
-    for ours, theirs in zip(drive(StarSession(world, loaded), 2),
-                            drive(StarSession(world, model), 2), strict=True):
+    for ours, theirs in zip(drive(StarSession(world, loaded), 0, 2),
+                            drive(StarSession(world, model), 0, 2), strict=True):
         np.testing.assert_array_equal(ours.rgb, theirs.rgb)
 
 
@@ -301,13 +286,13 @@ def test_options_are_obeyed_and_said(
     session = open_session('star', str(folder), '32x48', preset='star-tiny', options=options)
     assert f'preset star-tiny, {said}' in caplog.text
     assert isinstance(session._model.decoder, decoder)
-    chunk = session.step(next_path(session, 0))
+    chunk = session.step(path_of(session, 0))
     assert chunk.rgb.shape == (9, 32, 48, 3) and chunk.rgb.std() > 0
     state = session.save()
     assert session._last.dtype == dtype and session._last.is_cpu
-    ours = session.step(next_path(session, 1)).rgb
+    ours = session.step(path_of(session, 1)).rgb
     session.restore(state)
-    np.testing.assert_array_equal(session.step(next_path(session, 1)).rgb, ours)
+    np.testing.assert_array_equal(session.step(path_of(session, 1)).rgb, ours)
 
 
 def test_auto_means_cuda_and_bfloat16_where_there_is_cuda(monkeypatch):
@@ -379,13 +364,13 @@ def test_compiled_sessions_make_the_same_chunks(world, tmp_path, monkeypatch):
                      options=StarOptions(device='cpu', compile=compile))
         for compile in (False, True))
     for chunk in range(3):
-        ours = compiled.step(next_path(compiled, chunk))
-        theirs = plain.step(next_path(plain, chunk))
+        ours = compiled.step(path_of(compiled, chunk))
+        theirs = plain.step(path_of(plain, chunk))
         assert (compiled._last - plain._last).abs().max() < 1e-4
         # Bytes are truncated: one that is nearly whole may fall to either side.
         assert np.abs(ours.rgb.astype(int) - theirs.rgb).max() <= 1
         np.testing.assert_array_equal(ours.known, theirs.known)
         state = compiled.save()
-    ours = compiled.step(next_path(compiled, 3)).rgb
+    ours = compiled.step(path_of(compiled, 3)).rgb
     compiled.restore(state)
-    np.testing.assert_array_equal(compiled.step(next_path(compiled, 3)).rgb, ours)
+    np.testing.assert_array_equal(compiled.step(path_of(compiled, 3)).rgb, ours)

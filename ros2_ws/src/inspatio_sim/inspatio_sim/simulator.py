@@ -22,15 +22,13 @@ import numpy as np
 from inspatio_sim.pacer import SimClock, Slots
 from inspatio_star.contract import (
     F64,
-    CameraPath,
     Chunk,
     Command,
     TwistCommand,
     WorldInfo,
 )
 from inspatio_star.errors import CommandError, SessionError
-from inspatio_star.frames import inverse
-from inspatio_star.motion import HISTORY_NS, NS, Motion, MotionConfig
+from inspatio_star.motion import HISTORY_NS, NS, Motion, MotionConfig, camera_path
 from inspatio_star.session import Session
 
 log = logging.getLogger(__name__)
@@ -400,9 +398,7 @@ class Simulator:
             moves = [self._motion.at(int(stamp_ns)) for stamp_ns in stamps_ns]
             commands = [self._motion.command_stamp_ns(int(stamp_ns)) for stamp_ns in stamps_ns]
         T_odom_base = np.array([T for T, _ in moves])
-        # The body starts at the origin of odom, where it sees what the world's first camera saw.
-        T_world_odom = info.T_world_camera @ inverse(self._T_base_optical)
-        path = CameraPath(stamps_ns, T_world_odom @ T_odom_base @ self._T_base_optical)
+        path = camera_path(stamps_ns, T_odom_base, info.T_world_camera, self._T_base_optical)
         wall_s, cpu_s = time.perf_counter(), time.thread_time()
         chunk = session.step(path)
         self.session_cpu_s += time.thread_time() - cpu_s

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import PchipInterpolator
 from scipy.spatial.transform import Rotation, RotationSpline
 
 from inspatio_star.contract import (
     F64,
+    CameraPath,
     Command,
     PathCommand,
     Pose,
@@ -245,6 +246,24 @@ class _BrakeThenRoute:
             return self._brake.at(t_s)
         T, twist = self._route.at(t_s - self._brake.end_s)
         return self._T_start_rest @ T, twist
+
+
+def camera_path(
+    stamps_ns: NDArray[np.int64], T_odom_base: F64, T_world_start: F64, T_base_optical: F64
+) -> CameraPath:
+    """
+    Return where the camera on a body is in the world.
+
+    The body starts at the origin of ``odom``, where its camera sees what the world's first one
+    saw.
+
+    :param stamps_ns: (N,).
+    :param T_odom_base: (N, 4, 4).
+    :param T_world_start: (4, 4) the world's first camera.
+    :param T_base_optical: (4, 4) the camera's optical frame in ``base_link``.
+    """
+    T_world_odom = T_world_start @ inverse(T_base_optical)
+    return CameraPath(stamps_ns, T_world_odom @ T_odom_base @ T_base_optical)
 
 
 def _in_plane(T: F64) -> F64:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import json
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary
 
 import cv2
 from numba import njit
@@ -165,6 +166,7 @@ class NanoSession:
                          for _ in range(THREADS)]
         self._threads = ThreadPoolExecutor(THREADS, 'constraint')
         self._views: dict[int, View] = {}
+        self._sources: WeakKeyDictionary[View, NDArray[np.float32]] = WeakKeyDictionary()
 
         weight = model.dit.patch.weight
         self._device, self._dtype = weight.device, weight.dtype
@@ -303,6 +305,14 @@ class NanoSession:
             for part in (guess.rgb, guess.render.known.astype(np.float32)))
         return _Small(np.asarray(rgb, np.float32), np.asarray(known, np.float32))
 
+    def _source(self, view: View) -> NDArray[np.float32]:
+        """Return a source picture as the model sees it; made once for each."""
+        if view not in self._sources:
+            height, width = self._size
+            self._sources[view] = float_from_rgb_u8(np.asarray(cv2.resize(
+                view.rgb, (width, height), interpolation=cv2.INTER_AREA)))
+        return self._sources[view]
+
     def _conditions(
         self, views: Sequence[View], small: Sequence[_Small]
     ) -> tuple[Tensor, Tensor]:
@@ -312,10 +322,7 @@ class NanoSession:
         :returns: reference (1, F, c, h, w) and condition (1, F, mask + c, h, w).
         """
         continued = self._progress.chunk > 0
-        height, width = self._size
-        source = {id(view): float_from_rgb_u8(np.asarray(cv2.resize(
-            view.rgb, (width, height), interpolation=cv2.INTER_AREA))) for view in views}
-        both = np.stack([np.stack([source[id(view)] for view in views]),
+        both = np.stack([np.stack([self._source(view) for view in views]),
                          np.stack([one.rgb for one in small])])
         video = torch.from_numpy(both).permute(0, 4, 1, 2, 3)
         video = video.to(self._device, self._dtype)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import logging
 from pathlib import Path
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from inspatio_star.world import World, load, size_from_text, world_path
 if TYPE_CHECKING:
     import torch
 
+    from inspatio_star.nano_session import Cache
     from inspatio_star.presets import Preset
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class StarOptions:
     device: str = 'auto'
     dtype: str = 'auto'
     compile: bool = False
-    cache: Literal['on', 'fills', 'off'] = 'on'
+    cache: Cache = 'on'
     weights: str = ''
 
     def __post_init__(self) -> None:
