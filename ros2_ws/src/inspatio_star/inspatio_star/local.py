@@ -173,8 +173,9 @@ class StarSession:
     """
     A :class:`~inspatio_star.session.Session` whose pictures a model makes.
 
-    Each frame is conditioned on the source frame that its path names.  Where the reference has seen the surface
-    the depth is the constraint's; elsewhere it is completed from the generated picture.
+    Each frame is conditioned on the source frame that its path names.  Where the reference has
+    seen the surface the depth is the constraint's; elsewhere it is completed from the generated
+    picture.
 
     Source and render are encoded as one batch.  Once a chunk of a world of one picture leaves the
     source's half of the encoder's state as it was, to the bit, all chunks after it would give the

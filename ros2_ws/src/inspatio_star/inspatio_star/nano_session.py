@@ -126,9 +126,9 @@ class NanoSession:
     """
     A :class:`~inspatio_star.session.Session` whose unseen pixels a small model makes.
 
-    Each frame is conditioned on the source frame that its path names.  Where the reference has seen the surface
-    colour and depth are the constraint's; elsewhere the colour is the model's, the depth that of
-    the background, which goes on behind what hid it.
+    Each frame is conditioned on the source frame that its path names.  Where the reference has
+    seen the surface colour and depth are the constraint's; elsewhere the colour is the model's,
+    the depth that of the background, which goes on behind what hid it.
 
     :param world: what to move in.
     :param model: what imagines.

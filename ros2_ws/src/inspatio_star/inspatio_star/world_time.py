@@ -63,6 +63,10 @@ class WorldTime:
         """Return the same course, but from the first picture at a stamp on."""
         return replace(self, begin_ns=stamp_ns, begin=0.0)
 
+    def later(self, by_ns: int) -> WorldTime:
+        """Return the same course, begun later."""
+        return replace(self, begin_ns=self.begin_ns + by_ns)
+
     def _at(self, stamps_ns: NDArray[np.int64]) -> NDArray[np.float64]:
         if self.mode == 'freeze':
             return np.full(np.shape(stamps_ns), self.begin)
