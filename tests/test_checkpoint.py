@@ -12,7 +12,14 @@ from safetensors.torch import load_file, save_file
 import torch
 from torch import Tensor, nn
 
-from inspatio_star.checkpoint import ALIGNED, metadata_of, place, read_state, shapes_of, write_state
+from inspatio_star.checkpoint import (
+    ALIGNED,
+    metadata_of,
+    place,
+    read_state,
+    shapes_of,
+    write_state,
+)
 from inspatio_star.errors import CheckpointError
 
 Save = Callable[[dict[str, Tensor], Path], None]
