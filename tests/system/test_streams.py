@@ -89,7 +89,7 @@ def test_all_topics_of_a_frame_carry_one_stamp_and_the_right_frames(start, probe
 def test_pixels_show_the_pose_that_tf_tells_at_their_stamp(start, probe):
     pictures = probe.hear(Image, 'camera/image_raw')
     start(camera_xyz='[0.1, -0.2, 0.3]', camera_rpy='[0.0, 0.2, -0.1]', motion_mode='free',
-          cmd_vel_timeout=20.0)
+          cmd_vel_timeout=20.0, late_reprojection=False)
     cmd_vel = probe.speaker(Twist, 'cmd_vel')
     probe.wait(lambda: pictures, 'the first picture')
     msg = Twist()

@@ -554,8 +554,11 @@ class Simulator:
                 motions.append(motion)
             future: Future[list[list[Chunk]]] = Future()
             dream = self._dream(motions, now_ns, chunks, told, self._epoch)
-            self._dreams.append((dream, future))
-            self._wake.notify_all()
+            if self._quitting():
+                future.cancel()
+            else:
+                self._dreams.append((dream, future))
+                self._wake.notify_all()
             return future
 
     def quit(self) -> None:
@@ -603,8 +606,12 @@ class Simulator:
 
     def _submit(self, work: Callable[[], R]) -> Future[R]:
         future: Future[R] = Future()
-        self._jobs.append((work, future))
-        self._wake.notify_all()
+        if self._quitting():
+            # Nobody would ever do it.
+            future.cancel()
+        else:
+            self._jobs.append((work, future))
+            self._wake.notify_all()
         return future
 
     def _quitting(self) -> bool:
