@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import IntEnum
 import logging
+import os
 import queue
 import threading
 import time
@@ -53,6 +54,8 @@ log = logging.getLogger(__name__)
 R = TypeVar('R')
 Dream: TypeAlias = Generator[None, None, list[list[Chunk]]]
 
+# Of the threads that make chunks, beside the others of the process.
+NICE = 10
 # A picture is of a pose if it is this close to it, in metres and in sines of angles.
 SAME_POSE = 1e-5
 # What a second between a frame and the present counts, in metres, when one is chosen to be moved:
@@ -643,6 +646,10 @@ class Simulator:
 
     def _make(self) -> None:
         """Make chunk after chunk, and do the jobs between them."""
+        # The threads of the model are begun from here and are as patient: what is shown and heard
+        # goes first, however many of them there are.  Where that cannot be had, all are equal.
+        with suppress(OSError, AttributeError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         while (work := self._next_work()) is not None:
             work()
         self._due.put(None)
