@@ -49,14 +49,13 @@ def tint(rgb: U8, sources: U8) -> U8:
     :param rgb: (H, W, 3) uint8.
     :param sources: (H, W) uint8, an index into SOURCES; another is left as it is.
     """
-    table = np.zeros((256, 1, 3), np.uint8)
-    share = np.zeros(256, np.uint8)
+    colours = np.zeros((256, 1, 3), np.uint8)
+    is_kept = np.full(256, 255, np.uint8)
     for index, source in enumerate(SOURCES):
         if source.rgb is not None:
-            table[index], share[index] = source.rgb, 1
-    colours = cv2.applyColorMap(sources, table)
-    tinted = cv2.addWeighted(rgb, 1 - TINT, colours, TINT, 0.0)
-    return np.where(share[sources][..., None].astype(bool), tinted, rgb)
+            colours[index], is_kept[index] = source.rgb, 0
+    tinted = cv2.addWeighted(rgb, 1 - TINT, cv2.applyColorMap(sources, colours), TINT, 0.0)
+    return np.asarray(cv2.copyTo(rgb, cv2.LUT(sources, is_kept), tinted), np.uint8)
 
 
 class DepthPainter:

@@ -127,7 +127,7 @@ class Page:
     def _add_picture(self, gui: viser.GuiApi) -> None:
         panel = gui.add_panel()
         with panel.add_tab('Camera', Icon.CAMERA):
-            nothing = empty_picture(480, 832, 'waiting for a node')
+            nothing = empty_picture(480, 832, 'waiting for a picture')
             self._picture = gui.add_image(nothing, format='jpeg', jpeg_quality=JPEG_QUALITY)
             self._legend = gui.add_html('')
             self._depth_picture = gui.add_image(
@@ -309,7 +309,8 @@ class Page:
             self._scene.show_plan(self._link.plan)
         for view in View:
             here = [clients[k] for k, v in list(self._views.items()) if v is view and k in clients]
-            self._scene.look(here, view)
+            if not self._is_empty:
+                self._scene.look(here, view)
 
     def _source_topic(self) -> str | None:
         if not self._tinted.value:
@@ -325,7 +326,7 @@ class Page:
     def _show_nothing(self) -> None:
         if not self._is_empty:
             self._is_empty = True
-            self._picture.image = empty_picture(480, 832, 'no node: waiting for one')
+            self._picture.image = empty_picture(480, 832, 'waiting for a picture')
             self._scene.hide_cloud()
 
     def _show_frame(self, source: str | None) -> None:

@@ -84,7 +84,6 @@ class Scene:
         self._plan: Any = None
         self._way = Way()
         self._T = np.eye(4)
-        self._fov = 1.0
 
     def show_camera(self, T_odom_optical: F64, fy: float, rgb: Any) -> None:
         """
@@ -97,7 +96,7 @@ class Scene:
         height, width = rgb.shape[:2]
         fov, aspect = 2 * np.arctan2(height / 2, fy), width / height
         camera = self._camera
-        self._fov, self._T = float(fov), T_odom_optical
+        self._T = T_odom_optical
         if (camera.fov, camera.aspect) != (fov, aspect):
             camera.fov, camera.aspect = float(fov), float(aspect)
         camera.image = np.ascontiguousarray(rgb[::2, ::2])
@@ -145,7 +144,10 @@ class Scene:
                     # A little back, so that the picture stands before what it shows.
                     camera.position = p - 0.02 * FRUSTUM_M * forward
                     camera.look_at = p + FRUSTUM_M * forward
-                    camera.fov = 1.1 * self._fov
+                    # All of it, in a window that may be narrower than it.
+                    narrow = max(1.0, self._camera.aspect / camera.aspect)
+                    half = np.arctan(1.1 * narrow * np.tan(self._camera.fov / 2))
+                    camera.fov = float(2 * half)
                 else:
                     up = np.array([0.0, 0.0, 1.0])
                     camera.position = p - BEHIND_M * forward + ABOVE_M * up
