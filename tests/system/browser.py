@@ -131,18 +131,34 @@ class Browser:
                     )
                 time.sleep(0.03)
 
-    @contextmanager
-    def button_down(self, label: str) -> Iterator[None]:
-        """Press a button with the mouse, and let go of it afterwards."""
+    def _press_at(self, found: str) -> dict[str, Any]:
+        """Press the mouse on what an expression finds; returns what lets it go."""
+        self.evaluate(f'({found}).scrollIntoView({{block: "nearest"}})')
         x, y = json.loads(self.evaluate(
-            'JSON.stringify((b => [b.x + b.width / 2, b.y + b.height / 2])([...document'
-            f'.querySelectorAll("button")].find(b => b.innerText.trim() == {json.dumps(label)})'
+            f'JSON.stringify((b => [b.x + b.width / 2, b.y + b.height / 2])(({found})'
             '.getBoundingClientRect()))'
         ))
         at = {'x': x, 'y': y, 'button': 'left', 'clickCount': 1}
         self.call('Input.dispatchMouseEvent', type='mouseMoved', x=x, y=y)
         self.call('Input.dispatchMouseEvent', type='mousePressed', **at)
+        return at
+
+    @contextmanager
+    def button_down(self, label: str) -> Iterator[None]:
+        """Press a button with the mouse, and let go of it afterwards."""
+        at = self._press_at(
+            '[...document.querySelectorAll("button")]'
+            f'.find(b => b.innerText.trim() == {json.dumps(label)})'
+        )
         yield
+        self.call('Input.dispatchMouseEvent', type='mouseReleased', **at)
+
+    def click_text(self, text: str) -> None:
+        """Click on words that stand alone."""
+        at = self._press_at(
+            '[...document.querySelectorAll("div")]'
+            f'.filter(e => e.textContent.trim() == {json.dumps(text)}).pop()'
+        )
         self.call('Input.dispatchMouseEvent', type='mouseReleased', **at)
 
     def click(self, label: str) -> None:

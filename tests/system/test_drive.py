@@ -18,6 +18,7 @@ from geometry_msgs.msg import Twist
 from nav_msgs.msg import Odometry
 import numpy as np
 import pytest
+from simulation_interfaces.msg import SimulationState
 from simulation_interfaces.srv import GetSimulationState
 from websockets.exceptions import ConnectionClosed
 
@@ -109,8 +110,8 @@ def test_key_drives_and_the_picture_follows(start, probe, page, world):
     assert len(commands) == said, 'and then it is silent'
 
 
-def test_buttons_drive_pause_step_and_refuse(start, probe, page):
-    start()
+def test_buttons_drive_pause_step_and_tell_of_refusals(start, probe, page):
+    start(publish_clock=True)
     odom = probe.hear(Odometry, 'odom', 5)
     browser = page.look()
     with browser.button_down('W'):
@@ -121,11 +122,42 @@ def test_buttons_drive_pause_step_and_refuse(start, probe, page):
     browser.click('Pause')
     browser.wait(lambda: 'PAUSED' in browser.text and 'Pause: done' in browser.text, 'the pause')
     state = probe.call(GetSimulationState, 'inspatio_sim/get_simulation_state')
-    assert state.state.state == 2
+    assert state.state.state == SimulationState.STATE_PAUSED
+    frames = len(odom)
+    browser.click('Step')
+    browser.wait(lambda: 'Step: done' in browser.text, 'the step')
+    assert len(odom) == frames + 1
     browser.click('Play')
     browser.wait(lambda: 'PLAYING' in browser.text, 'the state')
-    frames = len(odom)
-    probe.wait(lambda: len(odom) > frames, 'pictures')
+    probe.wait(lambda: len(odom) > frames + 5, 'pictures')
+    # Of another program: it is told all the same.
+    wrong = Twist()
+    wrong.linear.x = float('nan')
+    probe.say_until(probe.speaker(Twist, 'cmd_vel'), wrong,
+                    lambda: 'Refused' in browser.text, 'the refusal')
+    assert 'cmd_vel:' in browser.text
+
+
+def test_branch_is_saved_and_gone_back_to_and_a_world_is_loaded(start, probe, page, world,
+                                                                tmp_path, monkeypatch):
+    monkeypatch.setenv('INSPATIO_WORLDS', str(world.parent))
+    start(session='warp', world=str(world), state_folder=str(tmp_path / 'states'))
+    odom = probe.hear(Odometry, 'odom', 5)
+    browser = page.look()
+    browser.click_text('World and branches')
+    browser.wait(lambda: 'Go back' in browser.text, 'the folder')
+    time.sleep(1.0)
+    browser.click('Save')
+    browser.wait(lambda: 'Save: here: done' in browser.text, 'the answer')
+    assert list((tmp_path / 'states').iterdir())
+    browser.hold_key('W', 1.0)
+    probe.wait(lambda: odom[-1].pose.pose.position.x > 0.05, 'motion')
+    probe.wait(lambda: speed(odom) == 0.0, 'rest', 3.0)
+    browser.click('Go back')
+    probe.wait(lambda: abs(odom[-1].pose.pose.position.x) < 0.01, 'the place before')
+    browser.click('Load and play')
+    browser.wait(lambda: 'Load: done' in browser.text, 'the world')
+    browser.wait(lambda: 'PLAYING' in browser.text, 'the state')
 
 
 def test_browser_that_is_closed_takes_its_motion_along_and_another_goes_on(start, probe, page):

@@ -82,6 +82,8 @@ def _serve(options: argparse.Namespace, ros_args: list[str]) -> int:
             os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
             os.environ.setdefault('ROS_DOMAIN_ID', str(free_domain()))
             given = {name: str(getattr(options, name)) for name in PARAMETERS}
+            # Only a time of its own can stand still, and go on picture by picture.
+            given['publish_clock'] = 'true'
             own = stack.enter_context(OwnNode(given, options.log))
         link = stack.enter_context(_linked(options.node_name, helm, ros_args))
         server = viser.ViserServer(options.host, options.port, label='inspatio_sim', verbose=False)

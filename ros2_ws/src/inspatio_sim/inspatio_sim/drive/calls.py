@@ -76,7 +76,7 @@ class Calls:
         """Tell whether somebody serves a service."""
         return bool(self._clients[name].service_is_ready())
 
-    def call(self, name: str, then: Callable[[Answer], None], **fields: Any) -> None:
+    def call(self, name: str, then: Callable[[Answer], None], /, **fields: Any) -> None:
         """
         Call a service; returns at once.
 

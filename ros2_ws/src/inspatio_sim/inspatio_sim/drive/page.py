@@ -36,7 +36,7 @@ PICTURE_HZ = 12.0
 SLOW_PICTURES, WORDS_S = 2, 0.5
 JPEG_QUALITY = 85
 HOLD_HZ = 10.0
-PICTURE_PIXELS, CONTROLS_PIXELS = 620, 300
+PICTURE_PIXELS, CONTROLS_PIXELS = 620, 320
 
 KEYS: dict[Direction, tuple[str, ...]] = {
     Direction.TURN_LEFT: ('Q', 'arrowleft'),
@@ -46,6 +46,8 @@ KEYS: dict[Direction, tuple[str, ...]] = {
     Direction.BACK: ('S', 'arrowdown'),
     Direction.RIGHT: ('D',),
 }
+VIEW_KEYS = [f'Key{key}' for key in 'WASDQE'] + [
+    f'Arrow{way}' for way in ('Up', 'Down', 'Left', 'Right')]
 STOP_KEYS = ('X', 'space')
 ICONS = {
     Direction.TURN_LEFT: Icon.ROTATE_2,
@@ -59,7 +61,7 @@ MODES = {
     SetWorldTime.Request.MODE_FREEZE: 'Freeze',
     SetWorldTime.Request.MODE_PLAY: 'Once',
     SetWorldTime.Request.MODE_LOOP: 'Loop',
-    SetWorldTime.Request.MODE_PINGPONG: 'To & fro',
+    SetWorldTime.Request.MODE_PINGPONG: 'Swing',
 }
 VIEWS = {
     View.FREE: 'this browser only: as you turn it with the mouse',
@@ -75,9 +77,15 @@ div:has(> div > .row-of-{columns}) {{
 div:has(> div > .row-of-{columns}) > div {{ min-width: 0; margin: 0 2px; padding-bottom: 4px; }}
 div:has(> div > .row-of-{columns}) > div:has(> .row-of-{columns}) {{ display: none; }}
 div:has(> div > .row-of-{columns}) > div:nth-child(8) {{ grid-column: 1 / -1; }}
-div:has(> div > .row-of-{columns}) .mantine-Button-root {{ padding: 0 2px; font-size: 13px; }}
+div:has(> div > .row-of-{columns}) .mantine-Button-root {{ padding: 0; font-size: 13px; }}
 img {{ width: 100%; }}
 </style>"""
+
+# viser moves the browser's view by the keys that drive here. Its listener is on the document;
+# that of hotkeys is one step before it, where the driving keys end.
+KEEP_VIEW = f"""<img src="data:," style="display: none" onerror="
+  document.documentElement.addEventListener('keydown', event => {{
+    if ({VIEW_KEYS}.includes(event.code)) event.stopPropagation(); }})">"""
 
 
 class Page:
@@ -110,6 +118,7 @@ class Page:
         gui.set_panel_label('inspatio_sim')
         self._scene = Scene(server)
         self._add_picture(gui)
+        gui.add_html(KEEP_VIEW)
         self._head = gui.add_html('')
         self._add_helm(gui)
         self._add_simulation(gui)
@@ -120,6 +129,7 @@ class Page:
             self._numbers = gui.add_html('')
         gui.main_panel.dock_right()
         gui.main_panel.set_width(CONTROLS_PIXELS)
+        server.on_client_connect(self._scene.greet)
         server.on_client_disconnect(self._leave)
 
     # What is on it.
@@ -191,9 +201,9 @@ class Page:
 
     def _add_worlds(self, gui: viser.GuiApi) -> None:
         self._chooser = gui.add_dropdown('World', ('',))
-        load = gui.add_button('Load and play')
-        load.on_click(lambda _: self._load())
-        self._serve(load, 'load_world')
+        self._loader = gui.add_button('Load and play')
+        self._loader.on_click(lambda _: self._load())
+        self._serve(self._loader, 'load_world')
         self._serve(self._chooser, 'get_available_worlds')
         self._name = gui.add_text('Name', 'here')
         with gui.add_folder('Branch'):
@@ -232,7 +242,7 @@ class Page:
             self._views[event.client_id] = view
 
     def _ask(
-        self, what: str, service: str, then: Callable[[Answer], None] | None = None,
+        self, what: str, service: str, then: Callable[[Answer], None] | None = None, /,
         **fields: Any,
     ) -> None:
         """Call a service and show what the node says to it."""
@@ -271,7 +281,6 @@ class Page:
         resource = self._worlds.get(self._chooser.value)
         if resource is None:
             return
-        self._helm.stop()
         playing = SimulationState(state=SimulationState.STATE_PLAYING)
         self._tell('Load', f'{self._chooser.value} ...', 'blue')
         self._ask(
@@ -378,6 +387,8 @@ class Page:
             disabled = not health or not self._link.calls.is_ready(service)
             if handle is self._step:
                 disabled |= state != 'PAUSED'
+            elif handle is self._loader:
+                disabled |= not self._worlds
             if handle.disabled != disabled:
                 handle.disabled = disabled
                 if handle is self._chooser and not disabled:
@@ -401,8 +412,10 @@ class Page:
         if not answer.success:
             self._tell('Worlds: refused', answer.words, 'red')
             return
+        found = [(world.name, world.world_resource) for world in answer.response.worlds]
+        names = [name for name, _ in found]
         self._worlds = {
-            world.name: world.world_resource for world in answer.response.worlds
+            name if names.count(name) == 1 else resource.uri: resource for name, resource in found
         }
         if self._worlds:
             self._chooser.options = tuple(self._worlds)
@@ -450,11 +463,11 @@ def head_of(health: Mapping[str, str]) -> str:
             f'<b>{html.escape(health["state"])}</b> · {html.escape(health["world"] or "no world")}'
             f' · {html.escape(health["session"] or "-")}<br>{numbers}'
         )
-        if not health['is_well']:
+        if not health['is_well'] or health['state'] == 'LOADING_WORLD':
             words += f'<br>{html.escape(health["message"])}'
     return (
         f'<div style="border-left:6px solid {light}; margin:2px 10px 8px; padding:2px 8px;'
-        f' font-size:13px; line-height:1.5">{words}</div>'
+        f' font-size:13px; line-height:1.5; min-height:4.5em">{words}</div>'
     )
 
 

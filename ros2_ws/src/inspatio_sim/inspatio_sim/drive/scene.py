@@ -12,13 +12,17 @@ import viser.transforms as vtf
 
 from inspatio_sim.drive.drawing import Cloud
 from inspatio_star.contract import F64
+from inspatio_star.frames import R_BODY_OPTICAL, rigid_from_rotation
 
 DRIVEN_RGB, PLANNED_RGB, CAMERA_RGB = (255, 140, 0), (0, 170, 90), (40, 120, 255)
 FRUSTUM_M = 0.25
 STEP_M = 0.01  # between points of the way driven
 JUMP_M = 0.3  # a body that is so far away all at once has not driven there
 WAY_POINTS = 4000
-BEHIND_M, ABOVE_M, AHEAD_M = 0.9, 0.35, 1.5
+BEHIND_M, ABOVE_M, AHEAD_M = 0.9, 0.35, 1.5  # of a browser that follows the camera
+# In optical axes: x right, y down, z forward.
+OUTSIDE, AHEAD = np.array([-0.7, -0.6, -1.1]), np.array([0.0, 0.1, 1.2])
+UP = np.array([0.0, 0.0, 1.0])
 
 
 class View(enum.Enum):
@@ -65,8 +69,6 @@ class Scene:
     def __init__(self, server: viser.ViserServer) -> None:
         scene = server.scene
         scene.set_up_direction('+z')
-        server.initial_camera.position = (-1.1, 0.7, 0.6)
-        server.initial_camera.look_at = (1.2, 0.0, -0.1)
         scene.add_frame('/odom', axes_length=0.2, axes_radius=0.006, origin_radius=0.012)
         scene.add_label('/odom/name', 'odom', position=(0.0, 0.0, -0.06))
         self._cloud = scene.add_point_cloud(
@@ -83,7 +85,7 @@ class Scene:
         self._planned = scene.add_line_segments('/planned', nothing, PLANNED_RGB, thickness=0.008)
         self._plan: Any = None
         self._way = Way()
-        self._T = np.eye(4)
+        self._T = rigid_from_rotation(R_BODY_OPTICAL)
 
     def show_camera(self, T_odom_optical: F64, fy: float, rgb: Any) -> None:
         """
@@ -129,6 +131,12 @@ class Scene:
         self._way = Way()
         self._driven.points = self._way.segments
 
+    def greet(self, client: viser.ClientHandle) -> None:
+        """Let a new browser look at the camera from outside, wherever that has gone."""
+        R, p = self._T[:3, :3], self._T[:3, 3]
+        client.camera.position = p + R @ OUTSIDE
+        client.camera.look_at = p + R @ AHEAD
+
     def look(self, clients: Iterable[viser.ClientHandle], view: View) -> None:
         """Let browsers look from where a view has them."""
         if view is View.FREE:
@@ -141,17 +149,24 @@ class Scene:
                 continue  # it has not said yet where it looks from
             with client.atomic():
                 if view is View.THROUGH:
-                    # A little back, so that the picture stands before what it shows.
-                    camera.position = p - 0.02 * FRUSTUM_M * forward
-                    camera.look_at = p + FRUSTUM_M * forward
-                    # All of it, in a window that may be narrower than it.
-                    narrow = max(1.0, self._camera.aspect / camera.aspect)
-                    half = np.arctan(1.1 * narrow * np.tan(self._camera.fov / 2))
-                    camera.fov = float(2 * half)
+                    self._look_through(camera)
                 else:
-                    up = np.array([0.0, 0.0, 1.0])
-                    camera.position = p - BEHIND_M * forward + ABOVE_M * up
+                    camera.position = p - BEHIND_M * forward + ABOVE_M * UP
                     camera.look_at = p + AHEAD_M * forward
+
+    def _look_through(self, camera: viser.CameraHandle) -> None:
+        """Show all of the camera's picture, in a window that may be narrower than it."""
+        R, p = self._T[:3, :3], self._T[:3, 3]
+        down, forward = R[:, 1], R[:, 2]
+        tangent, aspect = np.tan(self._camera.fov / 2), self._camera.aspect
+        half = 1.1 * tangent * max(1.0, aspect / camera.aspect)
+        # viser gives the pyramid of the frustum the volume of a cube with its scale.
+        distance_m = FRUSTUM_M * np.cbrt(3 / (tangent**2 * aspect))
+        # A window on end has its controls in the lower half: the picture goes to the upper one.
+        lowered_m = 0.5 * half * distance_m if camera.aspect < 1 else 0.0
+        camera.position = p + lowered_m * down
+        camera.look_at = p + lowered_m * down + distance_m * forward
+        camera.fov = float(2 * np.arctan(half))
 
 
 def _place(handle: Any, T: F64) -> None:
