@@ -156,7 +156,7 @@ class Browser:
     def click_text(self, text: str) -> None:
         """Click on words that stand alone."""
         at = self._press_at(
-            '[...document.querySelectorAll("div")]'
+            '[...document.querySelectorAll("div, label")]'
             f'.filter(e => e.textContent.trim() == {json.dumps(text)}).pop()'
         )
         self.call('Input.dispatchMouseEvent', type='mouseReleased', **at)

@@ -81,11 +81,14 @@ div:has(> div > .row-of-{columns}) .mantine-Button-root {{ padding: 0; font-size
 img {{ width: 100%; }}
 </style>"""
 
-# viser moves the browser's view by the keys that drive here. Its listener is on the document;
-# that of hotkeys is one step before it, where the driving keys end.
-KEEP_VIEW = f"""<img src="data:," style="display: none" onerror="
+# viser moves the browser's view by the keys that drive here: its listener is on the document, that
+# of hotkeys one step before it, where these keys end. And hotkeys are deaf while a checkbox or a
+# button has the focus, which those keep after a click.
+FREE_KEYS = f"""<img src="data:," style="display: none" onerror="
   document.documentElement.addEventListener('keydown', event => {{
-    if ({VIEW_KEYS}.includes(event.code)) event.stopPropagation(); }})">"""
+    if ({VIEW_KEYS}.includes(event.code)) event.stopPropagation(); }});
+  document.documentElement.addEventListener('click', () => setTimeout(() => {{
+    if (document.activeElement.type != 'text') document.activeElement.blur(); }}));">"""
 
 
 class Page:
@@ -118,7 +121,7 @@ class Page:
         gui.set_panel_label('inspatio_sim')
         self._scene = Scene(server)
         self._add_picture(gui)
-        gui.add_html(KEEP_VIEW)
+        gui.add_html(FREE_KEYS)
         self._head = gui.add_html('')
         self._add_helm(gui)
         self._add_simulation(gui)
