@@ -131,6 +131,7 @@ class Simulator:
             if not clock.own:
                 raise ValueError("lockstep: wanted a time of the simulation's own, got the node's")
             clock.stop()
+            clock.set(0)
         self.clock = clock
         self.lockstep = lockstep
         # Rounded down: the rate is at least what was asked for.

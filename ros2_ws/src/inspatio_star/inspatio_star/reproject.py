@@ -198,8 +198,8 @@ def _close_cracks(claimed: I32, z_m: Float32, seen: I32) -> None:
         for u in range(width):
             best = v << 16 | u if claimed[v, u] >= 0 else -1
             limit = z_m[v, u]
-            if 0 < u < width - 1 and 0 < v < height - 1:
-                for du, dv in ((1, 0), (0, 1), (1, 1), (1, -1)):
+            for du, dv in ((1, 0), (0, 1), (1, 1), (1, -1)):
+                if du <= u < width - du and abs(dv) <= v < height - abs(dv):
                     z = max(z_m[v - dv, u - du], z_m[v + dv, u + du])
                     if z * BEHIND < limit and _are_neighbours(
                             claimed[v - dv, u - du], claimed[v + dv, u + du]):

@@ -77,4 +77,6 @@ class WorldTime:
             return np.minimum(place, float(last))
         if self.mode == 'loop':
             return np.asarray(place % self.frames)
-        return np.asarray(last - np.abs(last - place % (2 * last)))
+        # Every picture is seen for as long as any other, on the way back, too.
+        whole = np.floor(place + 1e-6)
+        return np.asarray(last - np.abs(last - whole % (2 * last)) + (place - whole))
