@@ -3,8 +3,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=/dev/null
-[ -n "${VIRTUAL_ENV:-}" ] || source ros2_ws/activate.sh
-PYTHONPATH=tests/system:$PYTHONPATH python - "${1:-docs/pictures/drive.jpg}" "${2:-warp}" <<'PYTHON'
+source ros2_ws/activate.sh
+PYTHONPATH="tests/system:${PYTHONPATH:-}" python - "${1:-docs/pictures/drive.jpg}" "${2:-warp}" <<'PYTHON'
 import json
 from pathlib import Path
 import socket
@@ -20,7 +20,8 @@ SECONDS = 10.0
 with socket.create_server(('127.0.0.1', 0)) as probe:
     port = str(probe.getsockname()[1])
 page = subprocess.Popen(
-    [sys.executable, '-m', 'inspatio_sim.drive', '--start-node', '--session', sys.argv[2], '--port', port],
+    [sys.executable, '-m', 'inspatio_sim.drive', '--start-node', '--session', sys.argv[2],
+     '--port', port],
     stdout=subprocess.PIPE, text=True)
 
 
