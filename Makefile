@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench world clean
+.PHONY: help setup demo drive test check bench world clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -33,6 +33,12 @@ demo: world ## drive through the world, record it to out/demo; WORLD= SESSION= P
 		$(if $(DECODER),--star-decoder '$(DECODER)') $(if $(DEVICE),--star-device '$(DEVICE)') \
 		$(if $(DTYPE),--star-dtype '$(DTYPE)') $(if $(COMPILE),--star-compile '$(COMPILE)') \
 		$(if $(DURATION),--duration-s '$(DURATION)')
+
+drive: world ## see and drive the world in a browser; WORLD= SESSION= PRESET= SIZE= PORT= HOST=
+	@$(in_workspace) exec python -m inspatio_sim.drive --start-node \
+		$(if $(WORLD),--world '$(WORLD)') $(if $(SESSION),--session '$(SESSION)') \
+		$(if $(PRESET),--preset '$(PRESET)') $(if $(SIZE),--resolution '$(SIZE)') \
+		$(if $(PORT),--port '$(PORT)') $(if $(HOST),--host '$(HOST)')
 
 check: setup ## lint, types and the fast tests
 	@$(in_workspace) ruff check && mypy && pytest -m 'not dds and not slow'

@@ -151,6 +151,13 @@ def test_every_script_of_runs_is_in_the_benchmarks():
     assert [path.name for path in scripts if f'`runs/{path.name}' not in text] == []
 
 
+def test_arguments_of_the_page_are_documented():
+    source = (SIM / 'inspatio_sim' / 'drive' / '__main__.py').read_text()
+    declared = re.findall(r"add_argument\('(--[a-z-]+)'", source)
+    rows = [name for row in rows_under('The page') for name in words(row[0])]
+    assert [name for name in rows if name != '--ros-args ...'] == declared
+
+
 def test_policy_in_the_readme_is_the_example():
     block = re.search(r'```python\n(.*?)```', (ROOT / 'README.md').read_text(), re.DOTALL)
     assert block.group(1) in (ROOT / 'examples' / '02_policy_from_topics.py').read_text()
@@ -163,7 +170,8 @@ def test_every_example_is_run_by_a_test():
     assert [path.name for path in examples if f"'{path.name}'" not in text] == []
 
 
-def test_picture_is_light():
-    picture = ROOT / 'docs' / 'pictures' / 'demo.jpg'
+@pytest.mark.parametrize(('name', 'most_bytes'), [('demo.jpg', 400_000), ('drive.jpg', 200_000)])
+def test_picture_is_light(name, most_bytes):
+    picture = ROOT / 'docs' / 'pictures' / name
     assert picture.read_bytes()[:2] == b'\xff\xd8'
-    assert picture.stat().st_size < 400_000
+    assert picture.stat().st_size < most_bytes
