@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError
+from contextlib import suppress
 from functools import partial
 import logging
 import os
 from pathlib import Path as FilePath
 import signal
 import sys
+import threading
 import time
 from typing import Any
 
@@ -22,12 +23,13 @@ from geometry_msgs.msg import (
     Twist,
     TwistStamped,
 )
+from lifecycle_msgs.msg import Transition
 from nav_msgs.msg import Path
 import numpy as np
 from rcl_interfaces.msg import SetParametersResult
 import rclpy
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -46,8 +48,15 @@ from inspatio_sim.publishers import FramePublishers
 from inspatio_sim.session_services import SessionServices
 from inspatio_sim.simulation_services import SimulationServices
 from inspatio_sim.simulator import Simulator, State
+from inspatio_sim.waiting import result_of
 from inspatio_sim_msgs.msg import SimStatus
-from inspatio_star.contract import Command, PathCommand, Pose, TeleportCommand
+from inspatio_star.contract import (
+    Command,
+    PathCommand,
+    Pose,
+    TeleportCommand,
+    TwistCommand,
+)
 from inspatio_star.errors import CommandError, InspatioError
 from inspatio_star.frames import (
     R_BODY_OPTICAL,
@@ -77,10 +86,11 @@ class SimNode(LifecycleNodeMixin, Node):
     """
 
     def __init__(self, **options: Any) -> None:
-        # A transition may wait for a world: it holds up nothing but other transitions.
-        self._transitions = MutuallyExclusiveCallbackGroup()
         Node.__init__(self, 'inspatio_sim', **options)
-        LifecycleNodeMixin.__init__(self, callback_group=self._transitions)
+        # A transition that waits for a world must hold up no other, nor any command.
+        LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
+        self._change_state_now = self._service_change_state.callback
+        self._service_change_state.callback = self._change_state
         self._values = values = parameters.declare(self)
         size_from_text(values['resolution'])
         self._star_options = parameters.star_options(values)
@@ -113,6 +123,7 @@ class SimNode(LifecycleNodeMixin, Node):
         self.simulator.set_world_time(values['time_mode'], values['time_rate'])
         self._plan = self.create_publisher(Path, 'plan', qos.latched_out())
         self._has_plan = False
+        self._obeyed = self.create_publisher(TwistStamped, 'cmd_vel_obeyed', qos.sensor_out())
         self._tf_buffer = Buffer(node=self)
         self._tf_listener = TransformListener(self._tf_buffer, self)
         self._send_static_transforms(T_base_camera, T_camera_optical)
@@ -127,46 +138,60 @@ class SimNode(LifecycleNodeMixin, Node):
             (values['odom_frame'], values['optical_frame']), self._in_odom)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self.create_timer(1.0, self._diagnose)
+        self._closing = threading.Event()
         if own_time:
             # While time stands still between steps, it is said rarely: to those who come late.
-            self.create_timer(1.0 if lockstep else 1.0 / CLOCK_HZ, self._tell_time)
+            # A thread, because every timer wakes the executor, which costs ten times as much.
+            self._clock_thread = threading.Thread(
+                target=self._tell_time_on, args=(1.0 if lockstep else 1.0 / CLOCK_HZ,),
+                daemon=True)
+            self._clock_thread.start()
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._take_parameters)
         if values['autostart']:
-            self._autostart = self.create_timer(
-                0.0, self._start, callback_group=self._transitions)
+            self._autostart = self.create_timer(0.0, self._start)
 
     def close(self) -> None:
-        """End the simulator's threads; call it after the executor has stopped."""
+        """End the threads; call it after the executor has stopped."""
+        self._closing.set()
         self.simulator.quit()
 
     # Lifecycle.
 
-    def _start(self) -> None:
+    async def _start(self) -> None:
         self._autostart.cancel()
+        await self._load()
         if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
 
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the world; without one the node fails, unless it starts by itself."""
+    async def _change_state(self, request: Any, response: Any) -> Any:
+        """Make a transition; before it configures the world is waited for."""
+        wanted = request.transition
+        if Transition.TRANSITION_CONFIGURE == wanted.id or wanted.label == 'configure':
+            if self._state_machine.current_state[1] == 'unconfigured':
+                await self._load()
+        return self._change_state_now(request, response)
+
+    async def _load(self) -> None:
+        """Load the world that the parameter names, and say how that went."""
         values, began_s = self._values, time.perf_counter()
         self.get_logger().info(f'loading {values["world"]} for session {values["session"]}')
         try:
-            self._simulation_services.load(values['world']).result()
-        except CancelledError:
-            return TransitionCallbackReturn.FAILURE
+            await result_of(self, self._simulation_services.load(values['world']))
         # Whatever a world or a model can be broken by.
         except Exception as error:
             self.get_logger().error(f'no world: {error}')
-            # It lives on without one, and another can be loaded.
-            return TransitionCallbackReturn.SUCCESS if values['autostart'] \
-                else TransitionCallbackReturn.FAILURE
         info = self.simulator.info
         if info is not None:
             self.get_logger().info(
                 f'{info.world}: {info.width}x{info.height} pixels, session {info.session}, '
                 f'ready after {time.perf_counter() - began_s:.1f} s'
             )
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Fail if the world is not there; a node that starts by itself lives on without one."""
+        if self.simulator.info is None and not self._values['autostart']:
+            return TransitionCallbackReturn.FAILURE
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -188,7 +213,7 @@ class SimNode(LifecycleNodeMixin, Node):
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Give back the world and the model."""
         if self.simulator.info is not None:
-            self.simulator.unload().result()
+            self.simulator.unload()
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -251,6 +276,11 @@ class SimNode(LifecycleNodeMixin, Node):
             )
         else:
             self._show_plan(isinstance(command, PathCommand))
+            if isinstance(command, TwistCommand):
+                stamp = convert.time_from_ns(command.stamp_ns)
+                self._obeyed.publish(TwistStamped(
+                    header=Header(stamp=stamp, frame_id=self._values['base_frame']),
+                    twist=convert.twist_msg(command.linear_mps, command.angular_radps)))
 
     def _show_plan(self, is_route: bool) -> None:
         """Publish the way that is being followed; an empty one when it is given up."""
@@ -354,6 +384,11 @@ class SimNode(LifecycleNodeMixin, Node):
         if info is not None and self.context.ok():
             self._frames.show_generated(frame, info, self._T_base_optical)
 
+    def _tell_time_on(self, every_s: float) -> None:
+        while not self._closing.wait(every_s) and self.context.ok():
+            with suppress(Exception):  # of a node that is being shut down
+                self._tell_time()
+
     def _tell_time(self) -> None:
         self._clock_out.publish(Clock(clock=convert.time_from_ns(self.simulator.clock.now_ns())))
 
@@ -400,8 +435,7 @@ def main(args: list[str] | None = None) -> int:
     node = None
     try:
         node = SimNode()
-        # One thread for all else, and one for a transition that waits for a world.
-        executor = MultiThreadedExecutor(num_threads=2)
+        executor = SingleThreadedExecutor()
         executor.add_node(node)
         executor.spin_until_future_complete(node.ended)
         return 0
