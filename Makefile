@@ -26,13 +26,13 @@ setup: ## the Python environment, ROS 2 and the built packages; all others do th
 world: setup ## the bundled world, worlds/motorcycle.world
 	@$(in_workspace) inspatio-star world bundled -o $(world)
 
-demo: world ## drive through the world, record it to out/demo; WORLD= SESSION= PRESET= SIZE= DURATION= (s), of star DECODER= DEVICE= DTYPE= COMPILE=true
+demo: world ## drive through the world, record it to out/demo; WORLD= SESSION= PRESET= SIZE= DURATION= (s) LATE=false, of star DECODER= DEVICE= DTYPE= COMPILE=true
 	@$(in_workspace) python -m inspatio_sim.demo \
 		$(if $(WORLD),--world '$(WORLD)') $(if $(SESSION),--session '$(SESSION)') \
 		$(if $(PRESET),--preset '$(PRESET)') $(if $(SIZE),--resolution '$(SIZE)') \
 		$(if $(DECODER),--star-decoder '$(DECODER)') $(if $(DEVICE),--star-device '$(DEVICE)') \
 		$(if $(DTYPE),--star-dtype '$(DTYPE)') $(if $(COMPILE),--star-compile '$(COMPILE)') \
-		$(if $(DURATION),--duration-s '$(DURATION)')
+		$(if $(LATE),--late-reprojection '$(LATE)') $(if $(DURATION),--duration-s '$(DURATION)')
 
 drive: world ## see and drive the world in a browser; WORLD= SESSION= PRESET= SIZE= PORT= HOST=
 	@$(in_workspace) exec python -m inspatio_sim.drive --start-node \

@@ -30,7 +30,7 @@ from inspatio_star.motion import MotionConfig
 END_TIMEOUT_S = 15.0
 # Of the node, that the options of the demo are passed on as.
 PARAMETERS = ('world', 'session', 'preset', 'resolution', 'star_decoder', 'star_device',
-              'star_dtype', 'star_compile')
+              'star_dtype', 'star_compile', 'late_reprojection')
 
 
 class DemoError(Exception):
@@ -196,6 +196,7 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument('--star-device', default='auto', help='auto, cpu, cuda or cuda:N')
     parser.add_argument('--star-dtype', default='auto', help='auto, float32 or bfloat16')
     parser.add_argument('--star-compile', choices=('true', 'false'), default='false')
+    parser.add_argument('--late-reprojection', choices=('true', 'false'), default='true')
     parser.add_argument('--resolution', default='480x832')
     parser.add_argument('--duration-s', type=float, default=21.0)
     parser.add_argument('--ready-timeout-s', type=float, default=120.0)

@@ -229,6 +229,7 @@ def measure(drive: Drive, config: MotionConfig) -> dict[str, Any]:
         'tf_error_m_max': _tf_error_m(drive),
         'pose_error_m_max': float(np.linalg.norm(track - ideal, axis=1).max()),
         'way_m': round(float(np.linalg.norm(np.diff(track, axis=0), axis=1).sum()), 3),
+        'reprojected_share': round(float(np.mean([s.reprojected for s in statuses])), 4),
         'known_share_mean': round(float(np.mean([s.known_share for s in statuses])), 4),
         'chunk_ms': _percentiles(np.array([s.chunk_ms for s in statuses]), p50=50, p95=95),
         'skipped_frames': int(statuses[-1].skipped_frames),
@@ -236,11 +237,11 @@ def measure(drive: Drive, config: MotionConfig) -> dict[str, Any]:
 
 
 def _generated_fps(drive: Drive, first_ns: int, last_ns: int) -> float:
-    """Return how many different pictures of the session came each second between two arrivals."""
+    """Return how many pictures the session made each second between two arrivals."""
     heard = [status.frame for status, came_ns
              in zip(drive.messages['/status'], drive.received_ns['/status'], strict=True)
              if first_ns <= came_ns <= last_ns]
-    return len(set(heard)) / ((last_ns - first_ns) / 1e9)
+    return (max(heard) - min(heard) + 1) / ((last_ns - first_ns) / 1e9)
 
 
 def _percentiles(values: F64, **shares: float) -> dict[str, float]:
