@@ -646,10 +646,11 @@ class Simulator:
 
     def _make(self) -> None:
         """Make chunk after chunk, and do the jobs between them."""
-        # The threads of the model are begun from here and are as patient: what is shown and heard
-        # goes first, however many of them there are.  Where that cannot be had, all are equal.
-        with suppress(OSError, AttributeError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+        if not self.lockstep:
+            # The threads of the model are begun from here and are as patient: what is shown and
+            # heard goes first.  Where that cannot be had, all are equal.
+            with suppress(OSError, AttributeError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         while (work := self._next_work()) is not None:
             work()
         self._due.put(None)
