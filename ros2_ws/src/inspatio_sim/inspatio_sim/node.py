@@ -148,7 +148,14 @@ class SimNode(LifecycleNodeMixin, Node):
             self.trigger_activate()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the world; without one the node fails, unless it starts by itself."""
+        """
+        Load the world, unless a service has loaded one already.
+
+        Without one the node fails, unless it starts by itself.
+        """
+        is_loaded = self.simulator.info is not None
+        if is_loaded:
+            return super().on_configure(state)
         values, began_s = self._values, time.perf_counter()
         self.get_logger().info(f'loading {values["world"]} for session {values["session"]}')
         try:
