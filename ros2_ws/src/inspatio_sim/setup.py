@@ -21,12 +21,13 @@ setup(
         (f'share/{name}/rviz', glob('rviz/*.rviz')),
     ],
     python_requires='>=3.11',
-    install_requires=['inspatio_star', 'numpy', 'psutil'],
+    install_requires=['inspatio_star', 'numpy', 'psutil', 'rich'],
     extras_require={'test': ['pytest']},
     entry_points={
         'console_scripts': [
             'sim_node = inspatio_sim.node:main',
             'inspatio-sim = inspatio_sim.node:main',
+            'inspatio-conformance = inspatio_sim.conformance.__main__:main',
         ],
     },
     zip_safe=False,
