@@ -25,7 +25,6 @@ from geometry_msgs.msg import Twist
 from nav_msgs.msg import Odometry
 import numpy as np
 import rclpy
-from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
@@ -54,7 +53,7 @@ FAR_M, FAR_RAD, LEAST_SEEN = 1.0, math.radians(40.0), 0.4
 GOOD_M, GOOD_RAD = 0.3, math.radians(20.0)
 STEPS_PER_ACTION = 3
 # A model may take minutes to load.
-WAIT_S, LOADING_S = 60.0, 300.0
+WAIT_S, SETTLE_S, LOADING_S = 60.0, 3.0, 300.0
 
 
 class Homing:
@@ -207,6 +206,10 @@ class Judge(Node):
             raise RuntimeError(f'{name}: {answer.result.error_message}')
         return answer
 
+    def state(self):
+        """Return what the simulation does."""
+        return self.call(GetSimulationState, 'get_simulation_state').state.state
+
     def next_picture(self):
         """Let time go on until the next picture, and return it with its time."""
         before_s = self._newest_s()
@@ -219,12 +222,10 @@ class Judge(Node):
         return rgb_of(self._heard['camera/image_raw']), now_s
 
     def command(self, velocity):
-        """Say a velocity; in lockstep it is heard before the next step."""
+        """Say a velocity."""
         msg = Twist()
         msg.linear.x, msg.linear.y, msg.angular.z = map(float, velocity)
         self._out.publish(msg)
-        if self._lockstep:
-            self._out.wait_for_all_acked(Duration(seconds=1.0))
 
     def body_xyt(self):
         """Return where odometry says that the body is."""
@@ -234,14 +235,16 @@ class Judge(Node):
 
     def begin(self):
         """Go to the start of the world, and return the goal picture, its depth and K."""
-        wanted = SimulationState.STATE_PAUSED if self._lockstep else SimulationState.STATE_PLAYING
-        self._wait(lambda: self.call(GetSimulationState, 'get_simulation_state').state.state
-                   not in (SimulationState.STATE_LOADING_WORLD, SimulationState.STATE_NO_WORLD),
+        S = SimulationState
+        self._wait(lambda: self.state() not in (S.STATE_LOADING_WORLD, S.STATE_NO_WORLD),
                    'a world', LOADING_S)
-        now = self.call(GetSimulationState, 'get_simulation_state').state.state
-        if now != wanted:
-            self.call(SetSimulationState, 'set_simulation_state',
-                      state=SimulationState(state=wanted))
+        wanted = S.STATE_PAUSED if self._lockstep else S.STATE_PLAYING
+        try:
+            self._wait(lambda: self.state() == wanted, 'the node to play by itself', SETTLE_S)
+        except TimeoutError:
+            for state in (S.STATE_PLAYING, wanted):
+                if self.state() != state:
+                    self.call(SetSimulationState, 'set_simulation_state', state=S(state=state))
         self._wait(lambda: self._out.get_subscription_count() > 0, 'a listener of cmd_vel')
         self._entity = self.call(GetEntities, 'get_entities').entities[0]
         self.put(np.zeros(3))
