@@ -381,8 +381,8 @@ def main():
     print(json.dumps({
         'clock': 'lockstep' if options.lockstep else 'realtime', 'seed': options.seed,
         'starts': len(ended), 'good': good, 'rate': good / len(ended),
-        'median_m': float(np.median([one.apart_m for one in ended])),
-        'median_deg': float(np.median([one.apart_deg for one in ended])),
+        'median_m': round(float(np.median([one.apart_m for one in ended])), 4),
+        'median_deg': round(float(np.median([one.apart_deg for one in ended])), 2),
         'wall_s': round(time.monotonic() - began_s, 1),
         'ended': [vars(one) for one in ended],
     }))
