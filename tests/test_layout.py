@@ -71,6 +71,8 @@ DOORS: dict[str, set[str]] = {
         'cv2', 'cv_bridge', 'tf_transformations'},
     # Its clock is passed in: it is tested without ROS.
     'inspatio_sim.pacer': {'inspatio_star.contract'} | ARRAYS,
+    # Knows a simulator by the standard alone.
+    'inspatio_sim.conformance': ROS_MESSAGES | {'rclpy', 'rich'},
     # Wires any Session to the topics; which kinds there are stands behind `sessions`.
     'inspatio_sim.demo': CONTRACT | CONSUMERS | ARRAYS | PICTURES | ROS | {
         'inspatio_sim', 'inspatio_sim.convert', 'inspatio_star.pictures', 'inspatio_star.video',
@@ -169,6 +171,7 @@ def test_imports_go_through_doors(name, path):
     ('inspatio_sim.pacer', 'rclpy.time'),
     ('inspatio_sim.drive.page', 'inspatio_star.sessions'),
     ('inspatio_sim.drive.helm', 'rclpy.time'),
+    ('inspatio_sim.conformance.client', 'inspatio_sim.simulator'),
 ])
 def test_doors_that_are_closed(name, target):
     assert closed_doors(name, {target}) == {target}

@@ -166,3 +166,11 @@ def test_open_session_refuses() -> None:
         open_session('warp', None)
     with pytest.raises(WorldError, match='wanted native or HxW'):
         open_session('fake', None, '48 by 64')
+
+
+def test_fake_takes_any_name_but_a_path_must_lead_to_a_world(tmp_path) -> None:
+    assert open_session('fake', 'whatever').info.world == 'fake'
+    folder = save(World(name='plane', frames=(plane(),)), tmp_path / 'plane.world')
+    assert open_session('fake', str(folder)).info.world == 'fake'
+    with pytest.raises(WorldError, match='no such folder'):
+        open_session('fake', str(tmp_path / 'nothing.world'))

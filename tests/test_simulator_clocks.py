@@ -320,6 +320,17 @@ def test_a_restored_simulation_goes_on_to_the_bit(run, tmp_path, late, steps):
         assert_same(simulation.frames[before:], wanted)
 
 
+def test_a_simulation_that_was_restored_is_saved_as_small_as_before(run, tmp_path):
+    one, path = run(), tmp_path / 'a.state'
+    one.step(14)
+    sizes = []
+    for _ in range(3):
+        saving.write(one.simulator.save().result(WAIT_S), path)
+        sizes.append(path.stat().st_size)
+        one.simulator.restore(saving.read(path)).result(WAIT_S)
+    assert max(sizes) < 1.01 * min(sizes)
+
+
 def test_a_goal_that_is_being_driven_to_is_saved_too(run, tmp_path):
     one = run()
     goal = Pose(np.array([0.4, 0.1, 0.0]), np.array([0, 0, 0.1, 0.995]))

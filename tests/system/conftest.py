@@ -29,6 +29,7 @@ from inspatio_sim.domain import free_domain  # noqa: E402
 from inspatio_star.world import Frame, World, save  # noqa: E402
 
 WAIT_S = 30.0
+NODE = ('-m', 'inspatio_sim.node')
 
 
 class Probe:
@@ -120,9 +121,13 @@ class RunningNode:
     :param domain: ROS domain.
     :param log: file for what it prints.
     :param parameters: values by name.
+    :param program: what Python runs.
     """
 
-    def __init__(self, domain: int, log: Path, parameters: dict[str, Any]) -> None:
+    def __init__(
+        self, domain: int, log: Path, parameters: dict[str, Any],
+        program: tuple[str, ...],
+    ) -> None:
         args = [part for name, value in parameters.items() for part in ('-p', f'{name}:={value}')]
         environment = os.environ | {
             'ROS_DOMAIN_ID': str(domain),
@@ -131,7 +136,7 @@ class RunningNode:
         self._log = log
         with log.open('wb') as file:
             self.process = subprocess.Popen(
-                [sys.executable, '-m', 'inspatio_sim.node', '--ros-args', *args],
+                [sys.executable, *program, '--ros-args', *args],
                 env=environment,
                 stdout=file,
                 stderr=file,
@@ -179,9 +184,9 @@ def start(domain: int, tmp_path: Path) -> Iterator[Callable[..., RunningNode]]:
     """Return the function that starts the node; whatever it started is ended after the test."""
     nodes: list[RunningNode] = []
 
-    def start_node(**parameters: Any) -> RunningNode:
+    def start_node(program: tuple[str, ...] = NODE, **parameters: Any) -> RunningNode:
         values = {'session': 'fake', 'resolution': '96x160', 'world': 'fake'} | parameters
-        nodes.append(RunningNode(domain, tmp_path / f'node{len(nodes)}.log', values))
+        nodes.append(RunningNode(domain, tmp_path / f'node{len(nodes)}.log', values, program))
         return nodes[-1]
 
     yield start_node

@@ -2,12 +2,14 @@
 
 from contextlib import contextmanager
 from functools import partial
+import json
 import os
 from pathlib import Path
 import signal
 import subprocess
 import sys
 
+import cv2
 from nav_msgs.msg import Odometry
 import numpy as np
 import pytest
@@ -98,3 +100,39 @@ def test_policy_turns_towards_red_and_ends_on_an_interrupt(start, probe, run):
         process.send_signal(signal.SIGINT)
         printed, _ = process.communicate(timeout=20)
     assert process.returncode == 0 and 'Traceback' not in printed, printed
+
+
+@pytest.fixture
+def garage(tmp_path):
+    """Return the folder of a textured world with two depths."""
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    # Blurred, it is as smooth as a photograph.
+    rgb = cv2.GaussianBlur(cv2.resize(noise, (240, 160), interpolation=cv2.INTER_CUBIC), (5, 5), 1)
+    depth_m = np.full((160, 240), 3.0, np.float32)
+    depth_m[40:120, 60:160] = 2.0
+    frame = Frame(rgb=rgb, depth_m=depth_m, T_world_camera=np.eye(4),
+                  K=np.array([[240.0, 0, 119.5], [0, 240.0, 79.5], [0, 0, 1]]))
+    return save(World(name='garage', frames=(frame,)), tmp_path / 'garage.world')
+
+
+def test_camera_comes_home_and_twice_alike(start, run, garage):
+    start(world=garage, clock='lockstep')
+    ended = []
+    for _ in range(2):
+        with run('03_visual_homing.py', '--lockstep', '--starts', '3') as process:
+            printed, _ = process.communicate(timeout=100)
+        assert process.returncode == 0, printed
+        said = json.loads(printed.splitlines()[-1])
+        assert said['good'] == said['starts'] == 3, printed
+        assert all(one['arrived'] for one in said['ended'])
+        ended.append(said['ended'])
+    assert ended[0] == ended[1]
+
+
+def test_homing_says_that_it_has_not_come_home(start, run, garage):
+    start(world=garage, clock='lockstep')
+    with run('03_visual_homing.py', '--lockstep', '--starts', '2', '--limit-s', '0.1') as process:
+        printed, _ = process.communicate(timeout=100)
+    assert process.returncode == 1, printed
+    assert json.loads(printed.splitlines()[-1])['good'] < 2

@@ -21,13 +21,14 @@ setup(
         (f'share/{name}/rviz', glob('rviz/*.rviz')),
     ],
     python_requires='>=3.11',
-    install_requires=['inspatio_star', 'numpy', 'opencv-python<5', 'psutil', 'viser>=1.1'],
+    install_requires=['inspatio_star', 'numpy', 'opencv-python<5', 'psutil', 'rich', 'viser>=1.1'],
     extras_require={'test': ['pytest']},
     entry_points={
         'console_scripts': [
             'sim_node = inspatio_sim.node:main',
             'inspatio-sim = inspatio_sim.node:main',
             'inspatio-drive = inspatio_sim.drive.__main__:main',
+            'inspatio-conformance = inspatio_sim.conformance.__main__:main',
         ],
     },
     zip_safe=False,

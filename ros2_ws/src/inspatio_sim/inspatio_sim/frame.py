@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -87,10 +88,16 @@ class Frame:
         return replace(self, stamp_ns=stamp_ns, due_ns=stamp_ns, T_odom_base=T_odom_base,
                        twist=twist, command_ns=command_ns, moved=moved)
 
-    def later(self, by_ns: int, epoch: int) -> Frame:
-        """Return the same frame, seen later, in another epoch."""
-        path = self.chunk.path
-        chunk = replace(self.chunk, path=replace(path, stamps_ns=path.stamps_ns + by_ns))
-        return replace(self, stamp_ns=self.stamp_ns + by_ns, due_ns=self.due_ns + by_ns,
-                       chunk=chunk, command_ns=self.command_ns and self.command_ns + by_ns,
-                       epoch=epoch)
+
+def later(frames: Iterable[Frame], by_ns: int, epoch: int) -> list[Frame]:
+    """Return the same frames, seen later, in another epoch; those of one chunk still share it."""
+    chunks: dict[int, Chunk] = {}
+    moved = []
+    for frame in frames:
+        path = frame.chunk.path
+        chunk = chunks.setdefault(id(frame.chunk), replace(
+            frame.chunk, path=replace(path, stamps_ns=path.stamps_ns + by_ns)))
+        moved.append(replace(
+            frame, stamp_ns=frame.stamp_ns + by_ns, due_ns=frame.due_ns + by_ns, chunk=chunk,
+            command_ns=frame.command_ns and frame.command_ns + by_ns, epoch=epoch))
+    return moved

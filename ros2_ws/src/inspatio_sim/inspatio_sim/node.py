@@ -173,7 +173,9 @@ class SimNode(LifecycleNodeMixin, Node):
         return self._change_state_now(request, response)
 
     async def _load(self) -> None:
-        """Load the world that the parameter names, and say how that went."""
+        """Load the world that the parameter names, unless a service has loaded one already."""
+        if self.simulator.info is not None:
+            return
         values, began_s = self._values, time.perf_counter()
         self.get_logger().info(f'loading {values["world"]} for session {values["session"]}')
         try:

@@ -6,6 +6,7 @@ What is claimed in ``FEATURES`` works; everything else is answered as unsupporte
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future as WorkFuture
 from pathlib import Path
@@ -15,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 from rclpy.action import ActionServer, CancelResponse
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
+from rclpy.task import Future
 from simulation_interfaces.action import SimulateSteps
 from simulation_interfaces.msg import (
     Resource,
@@ -98,6 +100,9 @@ class SimulationServices:
         self._seed = seed
         self._world_uri = ''
         self._may_play, self._quit_node = may_play, quit_node
+        # Stands behind commands, in their callback group: it is called when they are obeyed.
+        self._behind_commands = node.create_guard_condition(self._let_pass)
+        self._passing: deque[Future[None]] = deque()
         # A request that waits for the simulator must hold up no other, nor any command.
         group = ReentrantCallbackGroup()
         for kind, name, serve in (
@@ -222,6 +227,7 @@ class SimulationServices:
             return refused(
                 Result.RESULT_FEATURE_UNSUPPORTED,
                 "clock: wanted a time of the simulation's own (clock lockstep, or publish_clock)")
+        await self._commands_obeyed()
         try:
             done = await result_of(self._node, self._simulator.step(count, told))
         # Whatever the session may raise: the steps were asked for well, and failed.
@@ -231,6 +237,18 @@ class SimulationServices:
             return refused(
                 Result.RESULT_OPERATION_FAILED, f'canceled after {done} of {count} steps')
         return OK
+
+    async def _commands_obeyed(self) -> None:
+        """Wait until all commands are obeyed that came before."""
+        passed: Future[None] = Future(executor=self._node.executor)
+        self._passing.append(passed)
+        self._behind_commands.trigger()
+        await passed
+
+    def _let_pass(self) -> None:
+        while self._passing:
+            self._passing.popleft().set_result(None)
+        self._node.executor.wake()
 
     # Worlds.
 

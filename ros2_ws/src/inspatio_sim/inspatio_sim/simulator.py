@@ -23,7 +23,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from inspatio_sim.frame import Frame
+from inspatio_sim.frame import Frame, later
 from inspatio_sim.pacer import LONGEST_WAIT_S, Ahead, SimClock, Slots, Ticks
 from inspatio_star.contract import (
     F64,
@@ -523,7 +523,7 @@ class Simulator:
                         self.clock.set(now_ns)
                     self._motion, self._time = motion, memory.course.later(later_ns)
                     self._frames, self._chunks = memory.made, memory.session.chunk
-                    self._ready = [frame.later(later_ns, self._epoch) for frame in memory.ready]
+                    self._ready = later(memory.ready, later_ns, self._epoch)
                     self._shown = memory.shown
 
             return self._submit(work)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 import logging
+import os
 from pathlib import Path
 import re
 from typing import TYPE_CHECKING
@@ -76,7 +77,8 @@ def open_session(
     Return a new session.
 
     :param kind: ``warp``, ``star`` or ``fake``.
-    :param world: path or name of a world; a fake session takes none.
+    :param world: path or name of a world; a fake session shows nothing of it, and takes any name,
+        yet a path must lead to a world.
     :param resolution: ``native`` or ``HxW``.
     :param K: (3, 3) intrinsics of the pictures, pixels; None for the world's.
     :param preset: of a star session: the model. One without public weights gets random ones.
@@ -92,6 +94,9 @@ def open_session(
     if kind == 'fake':
         from inspatio_star.fake import FakeSession
 
+        if world is not None and os.sep in world:
+            told('reading the world')
+            load(world_path(world))
         return FakeSession(*size, K=K) if size else FakeSession(K=K)
     if kind not in KINDS:
         raise SessionError(f'session: wanted one of {", ".join(KINDS)}, got {kind!r}')
