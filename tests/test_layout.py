@@ -19,8 +19,8 @@ ARRAYS = {'numpy', 'scipy'}
 PICTURES = {'PIL', 'av', 'cv2', 'skimage'}
 ROS_MESSAGES = {
     'action_msgs', 'builtin_interfaces', 'diagnostic_msgs', 'geometry_msgs', 'inspatio_sim_msgs',
-    'lifecycle_msgs', 'nav_msgs', 'rcl_interfaces', 'rosgraph_msgs', 'sensor_msgs', 'simulation_interfaces',
-    'std_msgs', 'std_srvs', 'tf2_msgs',
+    'lifecycle_msgs', 'nav_msgs', 'rcl_interfaces', 'rosgraph_msgs', 'sensor_msgs',
+    'simulation_interfaces', 'std_msgs', 'std_srvs', 'tf2_msgs',
 }
 ROS = ROS_MESSAGES | {'ament_index_python', 'launch', 'launch_ros', 'rclpy', 'tf2_ros'}
 

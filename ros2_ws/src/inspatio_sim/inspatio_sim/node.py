@@ -174,7 +174,8 @@ class SimNode(LifecycleNodeMixin, Node):
 
     async def _load(self) -> None:
         """Load the world that the parameter names, unless a service has loaded one already."""
-        if self.simulator.info is not None:
+        loaded = self.simulator.info
+        if loaded is not None:
             return
         values, began_s = self._values, time.perf_counter()
         self.get_logger().info(f'loading {values["world"]} for session {values["session"]}')

@@ -11,8 +11,10 @@ from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextlib import suppress
+import ctypes
 from dataclasses import dataclass, replace
 from enum import IntEnum
+import gc
 import logging
 import os
 import queue
@@ -625,6 +627,8 @@ class Simulator:
         self._forget_frames()
         if session is not None:
             session.close()
+            del session
+            _give_back_memory()
 
     def _tell_loading(self, what: str) -> None:
         self.loading = what
@@ -922,6 +926,13 @@ class Simulator:
                 return None
             self._shown = frame.picture
         return frame
+
+
+def _give_back_memory() -> None:
+    """Let the C library return what nobody uses any more, where it can (glibc)."""
+    gc.collect()
+    with suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _nearest(
