@@ -82,6 +82,10 @@ KINDS = {
         lambda: StarSession(small_world(frames=12), star_model('taehv'), 32, 48),
         lambda: StarSession(small_world('valley', 12), star_model('taehv'), 32, 48),
     ),
+    'star-overlap': Kind(
+        lambda: StarSession(small_world(), star_model(), 32, 48, overlap=True),
+        lambda: StarSession(small_world('valley'), star_model(), 32, 48, overlap=True),
+    ),
     'star-nano': Kind(
         lambda: NanoSession(small_world(), nano_model()),
         lambda: NanoSession(small_world('valley'), nano_model()),
@@ -161,6 +165,21 @@ def test_same_seed_and_path_give_same_frames(kind: Kind) -> None:
     first.reset(7)
     second.reset(7)
     assert_same(drive(first, 0, 3), drive(second, 0, 3))
+
+
+def test_chunks_that_were_begun_together_are_those_made_one_by_one(kind: Kind) -> None:
+    session, other = kind.make(), kind.make()
+    session.reset(7)
+    other.reset(7)
+    futures = [session.submit(path_of(session, chunk)) for chunk in range(4)]
+    assert_same([future.result(60.0) for future in futures], drive(other, 0, 4))
+    # What is asked of it next waits for all of them.
+    begun = session.submit(path_of(session, 4))
+    state = session.save()
+    assert begun.done()
+    assert state.chunk == 5
+    drive(other, 4, 5)
+    assert_same(drive(session, 5, 6), drive(other, 5, 6))
 
 
 def test_reset_forgets(kind: Kind) -> None:

@@ -365,3 +365,38 @@ def test_compiled_sessions_make_the_same_chunks(world, tmp_path, monkeypatch):
     ours = compiled.step(path_of(compiled, 3)).rgb
     compiled.restore(state)
     np.testing.assert_array_equal(compiled.step(path_of(compiled, 3)).rgb, ours)
+
+
+@pytest.mark.parametrize('overlap', [True, False])
+@pytest.mark.parametrize('part', ['_conditions', '_sampler', '_model'])
+def test_a_chunk_that_fails_was_never_begun_nor_were_those_behind_it(world, part, overlap):
+    session = StarSession(world, random_model(TINY), overlap=overlap)
+    untouched = StarSession(world, random_model(TINY))
+    drive(session, 0, 2)
+    drive(untouched, 0, 2)
+    whole = getattr(session, part)
+
+    class Broken:
+        def __call__(self, *_):
+            raise RuntimeError('out of memory')
+
+        def __getattr__(self, name):
+            return Broken()
+
+    begun = [session.submit(path_of(session, 2))]
+    begun[0].result(60.0)
+    setattr(session, part, Broken())
+    begun += [session.submit(path_of(session, chunk)) for chunk in (3, 4)] if overlap else [
+        session.submit(path_of(session, 3))]
+    for future in begun[1:]:
+        assert isinstance(future.exception(60.0), (RuntimeError, SessionError))
+    setattr(session, part, whole)
+    drive(untouched, 2, 3)
+    for ours, theirs in zip(drive(session, 3, 5), drive(untouched, 3, 5), strict=True):
+        np.testing.assert_array_equal(ours.rgb, theirs.rgb)
+        np.testing.assert_array_equal(ours.depth_m, theirs.depth_m)
+    with pytest.raises(RuntimeError, match='memory'):
+        setattr(session, part, Broken())
+        session.step(path_of(session, 5))
+    setattr(session, part, whole)
+    assert session.save().chunk == 5

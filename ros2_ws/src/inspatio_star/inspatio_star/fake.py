@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from inspatio_star.contract import F64, CameraPath, Chunk, SessionState, WorldInfo
 from inspatio_star.progress import Progress
+from inspatio_star.session import OneByOne
 from inspatio_star.world import intrinsics_matrix
 
 # One frame number and 16 numbers of a pose, in the bytes of the first row of pixels.
@@ -22,7 +23,7 @@ TAG_BYTES = 4 + 16 * 4
 COLOUR_REACH_M = 2.0
 
 
-class FakeSession:
+class FakeSession(OneByOne):
     """
     A :class:`~inspatio_star.session.Session` for tests and for trying out consumers.
 

@@ -8,8 +8,9 @@ the last chunk's latents, what the codec carries, and the latents of a source th
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +32,7 @@ from inspatio_star.conditioning import latents_from_masks
 from inspatio_star.contract import CameraPath, Chunk, SessionState, WorldInfo
 from inspatio_star.depth import complete_depth
 from inspatio_star.errors import SessionError
+from inspatio_star.overlap import Overlap
 from inspatio_star.presets import Preset
 from inspatio_star.progress import Progress, timed
 from inspatio_star.star.config import SamplerConfig
@@ -169,6 +171,30 @@ def _require_decoder(decoder: str) -> None:
         raise ValueError(f"decoder: wanted 'vae' or 'taehv', got {decoder!r}")
 
 
+@dataclass
+class _Making:
+    """
+    A chunk that is being made: what it is to be, then what its parts have made so far.
+
+    :param before: the encoder's state before it, and the still source's latents.
+    :param latents_before: the last latents before it, once they have been replaced.
+    """
+
+    path: CameraPath
+    chunk: int
+    frame: int
+    seed: int
+    sources: list[int]
+    stage_ms: dict[str, float] = field(default_factory=dict)
+    before: tuple[EncoderState, Tensor | None] | None = None
+    latents_before: tuple[Tensor | None, ...] = ()
+    renders: list[FloatRender] = field(init=False)
+    known: NDArray[np.bool_] = field(init=False)
+    reference: Tensor = field(init=False)
+    condition: Tensor = field(init=False)
+    last: Tensor = field(init=False)
+
+
 class StarSession:
     """
     A :class:`~inspatio_star.session.Session` whose pictures a model makes.
@@ -188,6 +214,8 @@ class StarSession:
     :param text: (L, text_dim) rows of the text encoder; None for the empty prompt's zeros.
     :param rule: of the splat, see :class:`~inspatio_star.warp.Warper`.
     :param reuse_still: whether a still source's latents are kept; None for where that is faster.
+    :param overlap: whether parts of a chunk are made beside those of others, if it is submitted;
+        None for where the model does not run on the processor that warps.
     :raises ValueError: if sizes do not fit.
     """
 
@@ -200,6 +228,7 @@ class StarSession:
         text: Tensor | None = None,
         rule: Rule = 'v1.5',
         reuse_still: bool | None = None,
+        overlap: bool | None = None,
     ) -> None:
         """Scale the world, prepare prompt and timesteps."""
         world, config = world_at(world, height, width), model.dit.config
@@ -216,6 +245,7 @@ class StarSession:
         self._frames = world.frames
         weight = model.dit.patch.weight
         self._device, self._dtype = weight.device, weight.dtype
+        self._overlap = Overlap(3, not weight.is_cpu if overlap is None else overlap)
         self._reuse_still = reuse_still
         if reuse_still is None:
             self._reuse_still = not (weight.is_cpu and self._dtype == torch.float32
@@ -254,49 +284,97 @@ class StarSession:
 
     def reset(self, seed: int = 0) -> None:
         """Forget every chunk; noise follows from the seed."""
+        self._overlap.settle()
         self._progress.reset(seed)
         self._forget()
 
-    @torch.inference_mode()
+    @property
+    def overlaps(self) -> bool:
+        """Whether there is more to compute with than what the model itself keeps busy."""
+        return self._overlap.apart
+
     def step(self, path: CameraPath) -> Chunk:
         """Imagine the next chunk; see :meth:`~inspatio_star.session.Session.step`."""
-        self._progress.require_next(path)
-        progress, model, stage_ms = self._progress, self._model, dict[str, float]()
-        # A branch: an error on the way leaves the session as it was.
-        decoder = self._decoder.branch()
+        future = self.submit(path)
+        try:
+            return future.result()
+        except BaseException:
+            self._overlap.settle()
+            raise
 
-        with timed(stage_ms, 'warp'):
-            frames = progress.sources(path)
-            renders = [
-                self._warper.render_float([self._view(frame)], T)
-                for frame, T in zip(frames, path.T_world_camera, strict=True)
+    def submit(self, path: CameraPath) -> Future[Chunk]:
+        """
+        Begin the next chunk; see :meth:`~inspatio_star.session.Session.submit`.
+
+        It is warped and encoded beside the model that makes the chunk before, and decoded beside
+        the model that makes the one after.
+        """
+        self._overlap.recover()
+        progress = self._progress
+        progress.require_next(path)
+        making = _Making(path, progress.chunk, progress.frame, progress.seed,
+                         progress.sources(path))
+        progress.advance()
+
+        def undo() -> None:
+            progress.chunk, progress.frame = making.chunk, making.frame
+            if making.before is not None:
+                self._encoder, self._still = making.before
+            if making.latents_before:
+                (self._last,) = making.latents_before
+
+        return self._overlap.submit((lambda _: self._prepare(making), self._sample, self._decode),
+                                    undo)
+
+    # Each part changes what is its own, when it has gone well: an error leaves all as it was.
+
+    @torch.inference_mode()
+    def _prepare(self, making: _Making) -> _Making:
+        making.before = self._encoder, self._still
+        with timed(making.stage_ms, 'warp'):
+            making.renders = [
+                self._warper.render_float([self._view(source)], T)
+                for source, T in zip(making.sources, making.path.T_world_camera, strict=True)
             ]
-            known = np.stack([render.known for render in renders])
-        with timed(stage_ms, 'encode'):
-            reference, condition, encoder, still = self._conditions(frames, renders, known)
-        with timed(stage_ms, 'sample'):
+            making.known = np.stack([render.known for render in making.renders])
+        with timed(making.stage_ms, 'encode'):
+            making.reference, making.condition, encoder, still = self._conditions(
+                making.sources, making.renders, making.known, making.chunk)
+        self._encoder, self._still = encoder, still
+        return making
+
+    @torch.inference_mode()
+    def _sample(self, making: _Making) -> _Making:
+        with timed(making.stage_ms, 'sample'):
             noise = chunk_noise(
-                progress.seed, progress.chunk, reference.shape, self._device, self._dtype
+                making.seed, making.chunk, making.reference.shape, self._device, self._dtype
             )
-            last = self._sampler.chunk(
-                self._cache, self._prompt, noise, reference, self._last, condition
+            making.last = self._sampler.chunk(
+                self._cache, self._prompt, noise, making.reference, self._last, making.condition
             )
-        with timed(stage_ms, 'decode'):
-            video = model.decoder.decode(last.transpose(1, 2), decoder)[0]
+        making.latents_before = (self._last,)
+        self._last = making.last
+        return making
+
+    @torch.inference_mode()
+    def _decode(self, making: _Making) -> Chunk:
+        decoder = self._decoder.branch()
+        with timed(making.stage_ms, 'decode'):
+            video = self._model.decoder.decode(making.last.transpose(1, 2), decoder)[0]
             rgb = _bytes_from_video(video)
-        with timed(stage_ms, 'depth'):
+        with timed(making.stage_ms, 'depth'):
             depth_m = np.stack([
                 complete_depth(render.depth_m, picture, self._unseen_m)
-                for render, picture in zip(renders, rgb, strict=True)
+                for render, picture in zip(making.renders, rgb, strict=True)
             ])
-
-        self._last, self._still, self._encoder, self._decoder = last, still, encoder, decoder
-        index = progress.chunk
-        progress.advance()
-        return Chunk(index, path, rgb, depth_m, known, self._info.K, stage_ms)
+        chunk = Chunk(making.chunk, making.path, rgb, depth_m, making.known, self._info.K,
+                      making.stage_ms)
+        self._decoder = decoder
+        return chunk
 
     def save(self) -> SessionState:
         """Return the last latents, what the codec carries, and what is kept of a still source."""
+        self._overlap.settle()
         arrays: dict[str, NDArray[np.generic]] = {}
         for name, latents in ((LAST, self._last), (STILL, self._still)):
             if latents is not None:
@@ -308,6 +386,7 @@ class StarSession:
 
     def restore(self, state: SessionState) -> None:
         """Go on from a saved state; see :meth:`~inspatio_star.session.Session.restore`."""
+        self._overlap.settle()
         self._progress.require_fit(state)
         model, begun = self._model, state.chunk > 0
         wanted = {LAST} | ({STILL} & state.arrays.keys()) | {
@@ -343,6 +422,8 @@ class StarSession:
     def close(self) -> None:
         """Give back the model and all that is carried; a second call does nothing."""
         if not self._progress.closed:
+            self._overlap.settle()
+            self._overlap.close()
             self._progress.closed = True
             self._forget()
             self._views.clear()
@@ -362,7 +443,7 @@ class StarSession:
         return self._views[index]
 
     def _conditions(
-        self, frames: list[int], renders: list[FloatRender], known: NDArray[np.bool_]
+        self, frames: list[int], renders: list[FloatRender], known: NDArray[np.bool_], chunk: int
     ) -> tuple[Tensor, Tensor, EncoderState, Tensor | None]:
         """
         Encode source and render in lockstep, and put the masks before the render's latents.
@@ -386,7 +467,7 @@ class StarSession:
             still = reference.clone()
             alone = _stream(after, 1).tensors
             after = EncoderState({name: tensor.clone() for name, tensor in alone.items()})
-        masks = torch.from_numpy(latents_from_masks(known, continued=self._progress.chunk > 0))
+        masks = torch.from_numpy(latents_from_masks(known, continued=chunk > 0))
         masks = masks[None].to(self._device, self._dtype)
         return reference, torch.cat([masks, latents[-1:]], 2), after, still
 

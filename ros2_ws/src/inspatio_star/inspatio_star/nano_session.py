@@ -33,6 +33,7 @@ from inspatio_star.errors import CheckpointError, SessionError
 from inspatio_star.filler import Filled, Filler
 from inspatio_star.presets import Preset, preset_named
 from inspatio_star.progress import Progress, timed
+from inspatio_star.session import OneByOne
 from inspatio_star.star.config import SamplerConfig
 from inspatio_star.star.dit import Dit
 from inspatio_star.star.sampler import Sampler, chunk_noise
@@ -122,7 +123,7 @@ class _Small(NamedTuple):
     known: NDArray[np.float32]
 
 
-class NanoSession:
+class NanoSession(OneByOne):
     """
     A :class:`~inspatio_star.session.Session` whose unseen pixels a small model makes.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from typing import Protocol
 
 from inspatio_star.contract import CameraPath, Chunk, SessionState, WorldInfo
@@ -36,6 +37,22 @@ class Session(Protocol):
         :raises SessionError: if the session is closed.
         """
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether a chunk can be begun while the one before is being made, and that gains time."""
+
+    def submit(self, path: CameraPath) -> Future[Chunk]:
+        """
+        Begin the next chunk, without waiting for those that were begun before.
+
+        They come in order, and are what :meth:`step` would have made.  If one fails, so do those
+        that were begun after it, and the session is as it was before it.  Every other method
+        waits for what has been begun.
+
+        :raises ValueError: as `step`.
+        :raises SessionError: as `step`.
+        """
+
     def save(self) -> SessionState:
         """Return all that the session remembers; it can go on from there later, or elsewhere."""
 
@@ -48,3 +65,19 @@ class Session(Protocol):
 
     def close(self) -> None:
         """Give back memory; a second call does nothing."""
+
+
+class OneByOne:
+    """What sessions have in common that make a chunk whole before they begin the next."""
+
+    overlaps = False
+
+    def submit(self: _Steps, path: CameraPath) -> Future[Chunk]:
+        """Make the next chunk; see :meth:`Session.submit`."""
+        future: Future[Chunk] = Future()
+        future.set_result(self.step(path))
+        return future
+
+
+class _Steps(Protocol):
+    def step(self, path: CameraPath) -> Chunk: ...

@@ -13,11 +13,12 @@ import numpy as np
 from inspatio_star.contract import F64, CameraPath, Chunk, SessionState, WorldInfo
 from inspatio_star.errors import SessionError
 from inspatio_star.progress import Progress
+from inspatio_star.session import OneByOne
 from inspatio_star.warp import Rule, View, Warper
 from inspatio_star.world import World, world_at
 
 
-class WarpSession:
+class WarpSession(OneByOne):
     """
     A :class:`~inspatio_star.session.Session` that renders the world's pictures from each camera.
 
