@@ -236,6 +236,7 @@ class Ahead:
         self._period_ns = period_ns
         self._next_ns: int | None = None
         self._took_ns: deque[int] = deque(maxlen=RECENT_CHUNKS)
+        self._every_ns: deque[int] = deque(maxlen=RECENT_CHUNKS)
 
     def restart(self) -> None:
         """Forget the stamps handed out: the next chunk is planned at once."""
@@ -244,11 +245,18 @@ class Ahead:
     def forget(self) -> None:
         """Forget how fast the session was: there is another."""
         self._took_ns.clear()
+        self._every_ns.clear()
 
-    def learn(self, took_ns: int) -> None:
-        """Note how long a chunk took, in the time of the simulation."""
+    def learn(self, took_ns: int, every_ns: int) -> None:
+        """
+        Note how fast the session is, in the time of the simulation.
+
+        :param took_ns: from the plan of a chunk until it was there.
+        :param every_ns: what was spent on it alone: less, where it was made beside others.
+        """
         # Less than nothing where the clock was set back meanwhile.
         self._took_ns.append(max(took_ns, 0))
+        self._every_ns.append(max(every_ns, 0))
 
     def plan_at_ns(self, frames: int, now_ns: int) -> int:
         """Return when the next chunk of so many frames is to be planned."""
@@ -264,7 +272,8 @@ class Ahead:
         :param now_ns: the time of the simulation.
         """
         typical_ns = int(median(self._took_ns)) if self._took_ns else 0
-        spacing_ns = max(self._period_ns, int(MARGIN * typical_ns) // frames)
+        every_ns = int(median(self._every_ns)) if self._every_ns else 0
+        spacing_ns = max(self._period_ns, int(MARGIN * every_ns) // frames)
         first_ns = now_ns
         if self._next_ns is not None:
             late_ns = max(now_ns + typical_ns - self._next_ns, 0)

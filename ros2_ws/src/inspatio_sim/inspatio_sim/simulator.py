@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 import ctypes
 from dataclasses import dataclass, replace
@@ -56,6 +56,8 @@ log = logging.getLogger(__name__)
 R = TypeVar('R')
 Dream: TypeAlias = Generator[None, None, list[list[Chunk]]]
 
+# Chunks in the making at a time, of sessions that can begin one before the last is there.
+MOST_BEGUN = 2
 # Of the threads that make chunks, beside the others of the process.
 NICE = 10
 # A picture is of a pose if it is this close to it, in metres and in sines of angles.
@@ -171,6 +173,8 @@ class Simulator:
         self._jobs: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._dreams: deque[tuple[Dream, Future[Any]]] = deque()
         self._dreamt = False
+        # Chunks that have been begun and are not there yet, and when the last one came.
+        self._begun, self._arrived_ns = 0, 0
         self._due: queue.Queue[list[Frame] | None] = queue.Queue(maxsize=1)
         self._threads = [
             threading.Thread(target=self._make, name='session', daemon=True),
@@ -666,7 +670,8 @@ class Simulator:
                 if self._jobs:
                     return self._do_job
                 left_s: float | None = None
-                if self._state is State.PLAYING and not self.lockstep:
+                if (self._state is State.PLAYING and not self.lockstep
+                        and self._begun < MOST_BEGUN):
                     now_ns = self.clock.now_ns()
                     left_s = (self._plan_at_ns(now_ns) - now_ns) / NS
                 # Where chunks are always late, dreams have every other turn.
@@ -709,16 +714,19 @@ class Simulator:
         return self.slots.plan_at_ns(count, now_ns)
 
     def _make_next(self) -> None:
-        """Make the next chunk in real time; a failure pauses the simulation."""
+        """Make the next chunk in real time, or begin it; a failure pauses the simulation."""
         try:
             self._make_chunk()
         except Exception as error:
             # Whatever went wrong in there, the node must live to tell of it.
-            log.exception('the session failed; the simulation is paused')
-            with self._wake:
-                self.error = f'{type(error).__name__}: {error}'
-                if self._state is State.PLAYING:
-                    self.pause()
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        log.error('the session failed; the simulation is paused', exc_info=error)
+        with self._wake:
+            self.error = f'{type(error).__name__}: {error}'
+            if self._state is State.PLAYING:
+                self.pause()
 
     def _make_chunk(self) -> None:
         session = self._session
@@ -733,17 +741,52 @@ class Simulator:
                 stamps_ns, due_ns = self.slots.take(count, begin_ns)
             else:
                 stamps_ns = due_ns = self._ahead.take(count, begin_ns)
+        if self._reprojector is not None and session.overlaps:
+            self._begin_chunk(session, stamps_ns, begin_ns)
+            return
         frames = self._made(session, stamps_ns, due_ns)
         with self._wake:
             if frames[0].epoch != self._epoch:
                 return
             took_ns = self.clock.now_ns() - begin_ns
             if self._reprojector is not None:
-                self._ahead.learn(took_ns)
+                self._ahead.learn(took_ns, took_ns)
                 self._keep(frames)
                 return
             self.slots.learn(count, took_ns)
         self._due.put(frames)
+
+    def _begin_chunk(
+        self, session: Session, stamps_ns: NDArray[np.int64], begin_ns: int
+    ) -> None:
+        """Begin a chunk beside the one that is being made; keep its frames when it is there."""
+        path, frames_of = self._planned(session.info, stamps_ns, stamps_ns)
+        wall_s, epoch = time.perf_counter(), self._epoch
+        future = session.submit(path)
+        with self._wake:
+            self._begun += 1
+            self._chunks += 1
+            self._frames += len(path)
+
+        def arrived(done: Future[Chunk]) -> None:
+            chunk_ms, error = (time.perf_counter() - wall_s) * 1e3, done.exception()
+            with self._wake:
+                self._begun -= 1
+                if epoch == self._epoch and error is None:
+                    now_ns = self.clock.now_ns()
+                    self._ahead.learn(now_ns - begin_ns, now_ns - max(begin_ns, self._arrived_ns))
+                    self._arrived_ns = now_ns
+                    self.chunk_ms.append(chunk_ms)
+                    self._keep(frames_of(done.result(), chunk_ms))
+                elif epoch == self._epoch:
+                    self._chunks -= 1
+                    self._frames -= len(path)
+                self._wake.notify_all()
+            # One that was given up because another failed is no failure of its own.
+            if error is not None and not isinstance(error, CancelledError):
+                self._fail(error)
+
+        future.add_done_callback(arrived)
 
     def _keep(self, frames: list[Frame]) -> None:
         """Let frames be shown from now on, beside those of the chunk before."""
@@ -754,13 +797,7 @@ class Simulator:
         self, session: Session, stamps_ns: NDArray[np.int64], due_ns: NDArray[np.int64]
     ) -> list[Frame]:
         """Let the session make the next chunk for some stamps."""
-        info = session.info
-        with self._wake:
-            epoch, first = self._epoch, self._frames
-            motion = self._motion_ahead(self.clock.now_ns())
-            moves = [motion.at(int(stamp_ns)) for stamp_ns in stamps_ns]
-            commands = [motion.command_stamp_ns(int(stamp_ns)) for stamp_ns in stamps_ns]
-            path = self._path(info, stamps_ns, np.array([T for T, _ in moves]), self._time)
+        path, frames_of = self._planned(session.info, stamps_ns, due_ns)
         wall_s, cpu_s = time.perf_counter(), time.thread_time()
         chunk = session.step(path)
         self.session_cpu_s += time.thread_time() - cpu_s
@@ -769,12 +806,28 @@ class Simulator:
         with self._wake:
             self._chunks += 1
             self._frames += len(path)
-        return [
-            Frame(int(stamp), int(due), chunk, k, first + k, epoch, *move, obeyed, chunk_ms)
-            for k, (stamp, due, move, obeyed) in enumerate(
-                zip(stamps_ns, due_ns, moves, commands, strict=True)
-            )
-        ]
+        return frames_of(chunk, chunk_ms)
+
+    def _planned(
+        self, info: WorldInfo, stamps_ns: NDArray[np.int64], due_ns: NDArray[np.int64]
+    ) -> tuple[CameraPath, Callable[[Chunk, float], list[Frame]]]:
+        """Return the path of the next chunk, and what makes frames of it when it is there."""
+        with self._wake:
+            epoch, first = self._epoch, self._frames
+            motion = self._motion_ahead(self.clock.now_ns())
+            moves = [motion.at(int(stamp_ns)) for stamp_ns in stamps_ns]
+            commands = [motion.command_stamp_ns(int(stamp_ns)) for stamp_ns in stamps_ns]
+            path = self._path(info, stamps_ns, np.array([T for T, _ in moves]), self._time)
+
+        def frames_of(chunk: Chunk, chunk_ms: float) -> list[Frame]:
+            return [
+                Frame(int(stamp), int(due), chunk, k, first + k, epoch, *move, obeyed, chunk_ms)
+                for k, (stamp, due, move, obeyed) in enumerate(
+                    zip(stamps_ns, due_ns, moves, commands, strict=True)
+                )
+            ]
+
+        return path, frames_of
 
     def _path(
         self, info: WorldInfo, stamps_ns: NDArray[np.int64], T_odom_base: F64, course: WorldTime

@@ -7,10 +7,8 @@ Knows nothing of what the parts do.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from typing import Any
-
-from inspatio_star.errors import SessionError
 
 Part = Callable[[Any], Any]
 
@@ -87,7 +85,7 @@ class Overlap:
         came = before.result()
         failed = self._failed
         if failed is not None and failed[0] < number:
-            raise SessionError(f'a chunk before this one failed: {failed[1]}')
+            raise CancelledError(f'a chunk before this one failed: {failed[1]}')
         try:
             return part(came)
         except BaseException as error:

@@ -45,9 +45,9 @@ class Session(Protocol):
         """
         Begin the next chunk, without waiting for those that were begun before.
 
-        They come in order, and are what :meth:`step` would have made.  If one fails, so do those
-        that were begun after it, and the session is as it was before it.  Every other method
-        waits for what has been begun.
+        They come in order, and are what :meth:`step` would have made.  If one fails, those that
+        were begun after it hold a CancelledError, and the session is as it was before it.  Every
+        other method waits for what has been begun.
 
         :raises ValueError: as `step`.
         :raises SessionError: as `step`.
