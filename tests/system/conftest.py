@@ -94,7 +94,7 @@ class Probe:
 
         self.wait(said, what)
 
-    def call(self, kind: Any, name: str, **fields: Any) -> Any:
+    def call(self, kind: Any, name: str, /, **fields: Any) -> Any:
         """
         Return the answer of a service.
 
