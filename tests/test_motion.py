@@ -1,5 +1,7 @@
 """Motion: exactness against closed forms, limits, timeouts, order of stamps, routes."""
 
+import json
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
@@ -10,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from inspatio_star.contract import PathCommand, Pose, TeleportCommand, TwistCommand
 from inspatio_star.errors import CommandError
 from inspatio_star.frames import exp_se3, inverse, log_se3, pose_from_rigid, rigid_from_pose
-from inspatio_star.motion import Motion, MotionConfig
+from inspatio_star.motion import NS, Motion, MotionConfig
 
 S = 1_000_000_000
 FREE = MotionConfig(mode='free')
@@ -239,3 +241,57 @@ def test_inverse():
 def test_bad_config_is_refused(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         MotionConfig(**change)
+
+
+def test_a_forecast_lets_a_velocity_last_and_is_the_motion_until_then():
+    motion = Motion(MotionConfig(command_timeout_s=0.5))
+    motion.command(TwistCommand(NS, np.array([0.4, 0, 0]), np.array([0, 0, 0.3])))
+    ahead = motion.forecast(NS + NS // 4)
+    for tenth in range(15):
+        stamp_ns = NS + tenth * NS // 30
+        np.testing.assert_allclose(ahead.at(stamp_ns)[0], motion.at(stamp_ns)[0], atol=1e-12)
+    assert ahead.at(5 * NS)[1][0] == 0.4 and not motion.at(5 * NS)[1].any()
+    # What has timed out does not last, nor does a body at rest begin to move.
+    assert motion.forecast(2 * NS) is motion
+    rest = Motion(MotionConfig())
+    assert rest.forecast(0) is rest
+
+
+@pytest.mark.parametrize('command', [
+    None,
+    TwistCommand(2 * NS, np.array([0.3, 0.1, 0]), np.array([0, 0, 0.2])),
+    PathCommand(2 * NS, (Pose(np.array([0.5, 0.2, 0]), np.array([0, 0, 0.3, 0.954])),)),
+    TeleportCommand(2 * NS, Pose(np.array([1.0, 0, 0]), np.array([0, 0, 0, 1.0])),
+                    np.array([0.2, 0, 0, 0, 0, 0.1])),
+])
+def test_a_motion_that_was_saved_goes_on_to_the_bit_now_or_later(command):
+    motion = Motion(MotionConfig(), NS)
+    motion.command(TwistCommand(NS, np.array([0.5, 0, 0]), np.array([0, 0, 0.4])))
+    if command is not None:
+        motion.command(command)
+    saved = json.loads(json.dumps(motion.saved()))
+    same, later = Motion.restored(MotionConfig(), saved), Motion.restored(
+        MotionConfig(), saved, 7 * NS)
+    for stamp_ns in range(2 * NS, 5 * NS, NS // 7):
+        for one, by_ns in ((same, 0), (later, 7 * NS)):
+            for part, wanted in zip(one.at(stamp_ns + by_ns), motion.at(stamp_ns), strict=True):
+                np.testing.assert_array_equal(part, wanted)
+
+
+@pytest.mark.parametrize('change', [
+    {'command': 'Jump'}, {'twist': [1, 2]}, {'twist': [float('nan')] * 6}, {'T_odom_base': [[1]]},
+])
+def test_what_is_no_saved_motion_is_refused(change):
+    with pytest.raises(ValueError):
+        Motion.restored(MotionConfig(), Motion(MotionConfig()).saved() | change)
+
+
+def test_a_body_can_be_put_somewhere_in_motion():
+    motion = Motion(MotionConfig(command_timeout_s=0.5))
+    pose = Pose(np.array([1.0, 0, 0]), np.array([0, 0, 0, 1.0]))
+    motion.command(TeleportCommand(NS, pose, np.array([0.5, 0, 0.3, 0, 0, 0])))
+    T, twist = motion.at(NS)
+    assert T[0, 3] == 1.0 and twist.tolist() == [0.5, 0, 0, 0, 0, 0], 'planar: no z'
+    assert motion.at(NS + NS // 2)[0][0, 3] == pytest.approx(1.25)
+    with pytest.raises(CommandError, match='twist'):
+        TeleportCommand(NS, pose, np.full(6, np.nan))

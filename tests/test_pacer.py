@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip('rclpy', reason='inspatio_sim is a ROS 2 package')
 
-from inspatio_sim.pacer import SimClock, Slots
+from inspatio_sim.pacer import Ahead, SimClock, Slots, Ticks
 
 PERIOD = 40
 CHUNK = 12
@@ -235,3 +235,56 @@ def test_another_session_is_as_fast_as_it_is():
 def test_period_must_be_positive():
     with pytest.raises(ValueError, match='at least 1'):
         Slots(0, HISTORY)
+
+
+def test_ticks_are_on_one_grid_and_leave_out_what_has_passed():
+    ticks = Ticks(100)
+    assert ticks.next_ns(1050) == 1050
+    ticks.take()
+    assert ticks.next_ns(1060) == 1150, 'the next one, however early it is asked for'
+    ticks.take()
+    assert ticks.next_ns(1345) == 1250 and ticks.skipped == 0, 'late by less than a period'
+    assert ticks.next_ns(1480) == 1450 and ticks.skipped == 2
+    ticks.restart()
+    assert ticks.next_ns(5007) == 5007 and ticks.skipped == 2
+
+
+def test_chunks_ahead_follow_one_another_without_a_gap_while_the_session_keeps_up():
+    ahead = Ahead(100)
+    assert ahead.plan_at_ns(9, 1000) == 1000
+    assert ahead.take(9, 1000).tolist() == list(range(1000, 1900, 100))
+    ahead.learn(300, 300)
+    # As late as it can be and still be there in time, with a margin.
+    assert ahead.plan_at_ns(12, 1300) == 1900 - 375
+    assert ahead.take(12, 1525).tolist() == list(range(1900, 3100, 100))
+
+
+def test_frames_of_a_slow_session_are_further_apart_and_none_is_made_for_the_past():
+    ahead = Ahead(100)
+    ahead.take(9, 0)
+    ahead.learn(2400, 2400)  # a chunk of twelve frames would cover half of that
+    assert ahead.plan_at_ns(12, 2400) < 2400, 'at once'
+    stamps = ahead.take(12, 2400)
+    assert stamps[0] == 4800, 'when it will be there'
+    assert (np.diff(stamps) == 250).all(), 'until the one after it will be there'
+
+
+def test_what_is_made_beside_others_is_planned_earlier_and_not_further_apart():
+    ahead = Ahead(100)
+    ahead.take(9, 0)
+    ahead.learn(2000, 900)
+    assert ahead.plan_at_ns(12, 0) == 900 - 2500
+    assert (np.diff(ahead.take(12, 0)) == 100).all()
+
+
+def test_a_session_that_is_forgotten_or_a_new_grid_begins_anew():
+    ahead = Ahead(100)
+    ahead.take(9, 0)
+    ahead.learn(5000, 5000)
+    ahead.restart()
+    assert ahead.plan_at_ns(9, 777) == 777 and ahead.take(9, 777)[0] == 777
+    ahead.forget()
+    ahead.restart()
+    assert (np.diff(ahead.take(9, 0)) == 100).all()
+    ahead.learn(-5, -5)  # the clock was set back meanwhile
+    assert ahead.plan_at_ns(12, 0) == 900
