@@ -2,9 +2,10 @@
 A session in real time on a processor: what is known from geometry, the rest from a small STAR.
 
 The model imagines at a size of its own.  Of a picture, pixels that the reference has seen are the
-constraint's at full size; to all others, which are filled at full size too, comes what the model
-would have otherwise, enlarged.  Between two chunks the session remembers the last chunk's latents,
-and fills as points in space: what has been made up once stays where it is.
+constraint's at full size, the edges of near things softened; to all others, which are filled at
+full size too, comes what the model would have otherwise, enlarged.  Between two chunks the
+session remembers the last chunk's latents, and fills as points in space: what has been made up
+once stays where it is.
 """
 
 from __future__ import annotations
@@ -127,8 +128,9 @@ class NanoSession:
     A :class:`~inspatio_star.session.Session` whose unseen pixels a small model makes.
 
     Frame t is conditioned on source frame min(t, last).  Where the reference has seen the surface
-    colour and depth are the constraint's; elsewhere the colour is the model's, the depth that of
-    the background, which goes on behind what hid it.
+    colour and depth are the constraint's, but that a near thing's edge, which covers a pixel in
+    part, mixes with what is behind it; elsewhere the colour is the model's, the depth that of the
+    background, which goes on behind what hid it.
 
     :param world: what to move in.
     :param model: what imagines.
