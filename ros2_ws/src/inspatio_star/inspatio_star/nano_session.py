@@ -32,6 +32,7 @@ from inspatio_star.codec.stream import DecoderState, EncoderState, StreamState
 from inspatio_star.contract import F64, CameraPath, Chunk, SessionState, WorldInfo
 from inspatio_star.errors import CheckpointError, SessionError
 from inspatio_star.filler import Filled, Filler
+from inspatio_star.nano_dit import dit_of
 from inspatio_star.presets import Preset, preset_named
 from inspatio_star.progress import Progress, timed
 from inspatio_star.star.config import SamplerConfig
@@ -81,7 +82,7 @@ def random_nano(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        dit = Dit(preset.dit).requires_grad_(False)
+        dit = dit_of(preset).requires_grad_(False)
     return _model(preset, dit.to(device, dtype))
 
 
@@ -105,7 +106,7 @@ def load_nano(
         raise CheckpointError(
             f'{path}: wanted weights of a preset of ours, got: {error}') from None
     with torch.device('meta'):
-        dit = Dit(preset.dit).requires_grad_(False)
+        dit = dit_of(preset).requires_grad_(False)
     place(dit, read_state(path), str(path), device=device, dtype=dtype)
     return _model(preset, dit)
 
