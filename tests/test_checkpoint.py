@@ -12,7 +12,14 @@ from safetensors.torch import load_file, save_file
 import torch
 from torch import Tensor, nn
 
-from inspatio_star.checkpoint import metadata_of, place, read_state, shapes_of, write_state
+from inspatio_star.checkpoint import (
+    ALIGNED,
+    metadata_of,
+    place,
+    read_state,
+    shapes_of,
+    write_state,
+)
 from inspatio_star.errors import CheckpointError
 
 Save = Callable[[dict[str, Tensor], Path], None]
@@ -133,12 +140,16 @@ def test_modules_are_filled(came: torch.dtype, wanted: torch.dtype) -> None:
     assert module(torch.zeros(4, 3, dtype=wanted)).shape == (4, 2)
 
 
-def test_weights_of_one_type_stay_in_the_file(tmp_path: Path) -> None:
+def test_weights_stay_in_the_file_where_it_holds_them_aligned(tmp_path: Path) -> None:
     write_state(tmp_path / 'a.safetensors', state(), 'test')
     read = read_state(tmp_path / 'a.safetensors')
     module = built()
     place(module, read, 'model')
-    assert dict(module.named_parameters())['0.weight'].data_ptr() == read['0.weight'].data_ptr()
+    for name, weight in module.named_parameters():
+        aligned = read[name].data_ptr() % ALIGNED == 0
+        assert weight.data_ptr() % ALIGNED == 0
+        assert (weight.data_ptr() == read[name].data_ptr()) is aligned
+        assert torch.equal(weight, read[name].to(weight.dtype))
 
 
 def test_every_wrong_key_is_named_in_one_error() -> None:

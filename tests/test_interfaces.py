@@ -6,19 +6,25 @@ import os
 from ament_index_python.packages import get_package_share_path
 import pytest
 from simulation_interfaces.msg import (
+    Bounds,
+    EntityCategory,
     Resource,
     Result,
     SimulationState,
     SimulatorFeatures,
+    TagsFilter,
     WorldResource,
 )
 from simulation_interfaces.srv import (
+    GetAvailableWorlds,
     GetCurrentWorld,
     GetSimulationState,
     GetSimulatorFeatures,
     LoadWorld,
     ResetSimulation,
+    SetEntityState,
     SetSimulationState,
+    UnloadWorld,
 )
 from tf2_msgs.msg import TF2Error, TFMessage
 
@@ -71,6 +77,9 @@ FIELDS = {
         'command_stamp': 'builtin_interfaces/Time',
         'skipped_frames': 'uint64',
         'refused_commands': 'uint64',
+        'generated_stamp': 'builtin_interfaces/Time',
+        'reprojected': 'boolean',
+        'source_frame': 'uint32',
     },
 }
 
@@ -111,6 +120,15 @@ CONSTANTS = {
         'MISSING_ASSETS': 104, 'UNSUPPORTED_ASSETS': 105, 'UNSUPPORTED_ELEMENTS': 106,
     },
     GetCurrentWorld.Response: {'NO_WORLD_LOADED': 101},
+    UnloadWorld.Response: {'NO_WORLD_LOADED': 101},
+    GetAvailableWorlds.Response: {'DEFAULT_SOURCES_FAILED': 101},
+    SetEntityState.Response: {'INVALID_POSE': 101},
+    EntityCategory: {
+        'CATEGORY_OBJECT': 0, 'CATEGORY_ROBOT': 1, 'CATEGORY_HUMAN': 2,
+        'CATEGORY_DYNAMIC_OBJECT': 4, 'CATEGORY_STATIC_OBJECT': 5,
+    },
+    Bounds: {'TYPE_EMPTY': 0, 'TYPE_BOX': 1, 'TYPE_CONVEX_HULL': 2, 'TYPE_SPHERE': 3},
+    TagsFilter: {'FILTER_MODE_ANY': 0, 'FILTER_MODE_ALL': 1},
 }
 
 # Type hashes of Kilted's tf2_msgs and of simulation_interfaces 2.1.0; a service's covers the
@@ -118,8 +136,20 @@ CONSTANTS = {
 TYPE_HASHES = {
     'tf2_msgs/msg/TFMessage':
         'RIHS01_e369d0f05a23ae52508854b66f6aa0437f3449d652e8cbf22d5abe85d020f087',
+    'simulation_interfaces/srv/GetAvailableWorlds':
+        'RIHS01_ce5589b5523f2732d1969a3c5a7e6b17a387091df8190c62f78d7fdd1109e3e3',
     'simulation_interfaces/srv/GetCurrentWorld':
         'RIHS01_79ed4e910e1b7a1c9f7950ff758bfba3535bf0dec669054e8af115a099724ddd',
+    'simulation_interfaces/srv/GetEntities':
+        'RIHS01_cb90004c48cd50f37732fb008e22c34c261dd680a723bf0f85d8437ea4498bf7',
+    'simulation_interfaces/srv/GetEntitiesStates':
+        'RIHS01_0a76170d0c1c90e1eaf805cfab78ea801d1f82df309a28c1f0fae4b570f19754',
+    'simulation_interfaces/srv/GetEntityInfo':
+        'RIHS01_953b7ab6bfc35063f5c9a72463c6ce489baa10249a7fa510926d342a34b0d29e',
+    'simulation_interfaces/srv/GetEntityState':
+        'RIHS01_749c91f2a2353d98367b64f2995a0f5842ce92a08ec1ffb3e185540a91557fb5',
+    'simulation_interfaces/srv/GetNamedPoses':
+        'RIHS01_c3d12ab920115bfd4733f6d20516adc3968fb438538540997c37e200e02b04e3',
     'simulation_interfaces/srv/GetSimulationState':
         'RIHS01_3362dcebee4b1afebbf9c4beee5c79c1455385aded62092a892d61fde8644f30',
     'simulation_interfaces/srv/GetSimulatorFeatures':
@@ -128,8 +158,16 @@ TYPE_HASHES = {
         'RIHS01_87d0ded1bfddb40a74d0bedb963fdd592fbedb14d0057d597850404b73c338af',
     'simulation_interfaces/srv/ResetSimulation':
         'RIHS01_4ce285d7ff9b8ac70dcc95161f32bf54c05a6f4b13427990e41ab40c36c39646',
+    'simulation_interfaces/srv/SetEntityState':
+        'RIHS01_fba636c91d38832dbd4f6896ffce54ff98fd9929962b0533546b56ce00f988ac',
     'simulation_interfaces/srv/SetSimulationState':
         'RIHS01_a868b916dce49974f637ba252141258c4b07b0c06858b88af560e3eb6bfbcb30',
+    'simulation_interfaces/srv/StepSimulation':
+        'RIHS01_913fe0653690ce6bf8f09f316e6a626747012e9fca31e26719910d417aa8565c',
+    'simulation_interfaces/srv/UnloadWorld':
+        'RIHS01_ac7f9a73df1b5b15015d854c5ac552b7726506e22f886c6792804f0b7f88b30b',
+    'simulation_interfaces/action/SimulateSteps':
+        'RIHS01_f0837c898e1219cd73bf4c041feab41e8c533e8e1057e982744dba7b093467eb',
 }
 
 

@@ -25,14 +25,16 @@ ROS_MESSAGES = {
 ROS = ROS_MESSAGES | {'ament_index_python', 'launch', 'launch_ros', 'rclpy', 'tf2_ros'}
 
 CONTRACT = {f'inspatio_star.{name}' for name in (
-    'contract', 'errors', 'frames', 'motion', 'progress', 'session', 'trajectory', 'whole_folder')}
+    'contract', 'errors', 'frames', 'motion', 'progress', 'session', 'trajectory', 'whole_folder',
+    'world_time')}
 WORLD = CONTRACT | {f'inspatio_star.{name}' for name in (
     'conditioning', 'depth_codec', 'pictures', 'video', 'warp', 'warp_torch', 'world')}
 MODEL = {'inspatio_star.codec', 'inspatio_star.star'}
 SESSIONS = {f'inspatio_star.{name}' for name in (
     'checkpoint', 'checkpoint_codec', 'checkpoint_dit', 'checkpoint_text', 'depth', 'fake',
     'fill', 'filler', 'golden', 'local', 'nano_session', 'parity', 'parity_dit', 'parity_keys',
-    'parity_scheduler', 'parity_t5', 'parity_taehv', 'parity_vae', 'presets', 'sessions', 'text',
+    'parity_scheduler', 'parity_t5', 'parity_taehv', 'parity_vae', 'presets', 'reproject',
+    'sessions', 'text',
     'warp_session', 'weights')}
 CONSUMERS = {'inspatio_star.env', 'inspatio_star.eval', 'inspatio_star.render'}
 REMOTE = {'inspatio_star.remote.client', 'inspatio_star.remote.server'}
@@ -73,9 +75,15 @@ DOORS: dict[str, set[str]] = {
     'inspatio_sim.demo': CONTRACT | CONSUMERS | ARRAYS | PICTURES | ROS | {
         'inspatio_sim', 'inspatio_sim.convert', 'inspatio_star.pictures', 'inspatio_star.video',
         'mcap', 'psutil', 'rich', 'rosbags'},
+    # What is saved, and what is moved to where the camera is now: tested without ROS, too.
+    'inspatio_sim.frame': CONTRACT | ARRAYS | {'inspatio_star.reproject'},
+    'inspatio_sim.simulator': CONTRACT | ARRAYS | {
+        'inspatio_sim.frame', 'inspatio_sim.pacer', 'inspatio_star.reproject'},
+    'inspatio_sim.saving': CONTRACT | ARRAYS | {
+        'inspatio_sim.frame', 'inspatio_sim.simulator', 'inspatio_star.reproject', 'safetensors'},
     'inspatio_sim': CONTRACT | ARRAYS | ROS | {
-        'inspatio_sim.convert', 'inspatio_sim.pacer', 'inspatio_star.sessions',
-        'inspatio_star.world', 'psutil'},
+        'inspatio_sim.convert', 'inspatio_sim.frame', 'inspatio_sim.pacer', 'inspatio_sim.saving',
+        'inspatio_sim.simulator', 'inspatio_star.sessions', 'inspatio_star.world', 'psutil'},
 }
 
 

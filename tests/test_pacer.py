@@ -34,7 +34,7 @@ def test_node_time_is_passed_on_and_never_stops():
     ticker.now_ns = 700
     assert clock.now_ns() == 700
     with pytest.raises(ValueError, match='own'):
-        clock.set_to_zero()
+        clock.set(0)
 
 
 def test_own_time_starts_at_zero_stands_still_and_goes_on():
@@ -52,11 +52,11 @@ def test_own_time_starts_at_zero_stands_still_and_goes_on():
     assert clock.now_ns() == 300
     ticker.now_ns = 5100
     assert clock.now_ns() == 400
-    clock.set_to_zero()
+    clock.set(0)
     assert clock.now_ns() == 0
     clock.stop()
     ticker.now_ns = 9000
-    clock.set_to_zero()
+    clock.set(0)
     clock.run()
     assert clock.now_ns() == 0
 

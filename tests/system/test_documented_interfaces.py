@@ -4,13 +4,15 @@ from pathlib import Path
 import re
 
 import pytest
+from rclpy.action import get_action_server_names_and_types_by_node
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 
 pytestmark = [pytest.mark.dds, pytest.mark.timeout(120)]
 INTERFACES = (Path(__file__).parents[2] / 'docs' / 'interfaces.md').read_text()
 NODE = ('inspatio_sim', '/')
 # What rclpy gives every node.
-OF_EVERY_NODE = {'/rosout', '/parameter_events'}
+OF_EVERY_NODE = {'/rosout', '/parameter_events', '/inspatio_sim/transition_event'}
+OF_ACTIONS = '/_action/'
 OF_PARAMETERS = re.compile(r'rcl_interfaces/srv/|type_description_interfaces/srv/')
 
 
@@ -34,7 +36,7 @@ def test_topics_are_those_documented(start, probe, stamped):
 
     def found(names_and_types):
         return {name: kinds for name, kinds in names_and_types(*NODE)
-                if name not in OF_EVERY_NODE}
+                if name not in OF_EVERY_NODE and OF_ACTIONS not in name}
 
     def published():
         return found(probe.node.get_publisher_names_and_types_by_node)
@@ -71,10 +73,23 @@ def test_services_are_those_documented(start, probe):
     def served():
         return {name.removeprefix('/inspatio_sim/'): kinds[0].split('/')[-1]
                 for name, kinds in probe.node.get_service_names_and_types_by_node(*NODE)
-                if not OF_PARAMETERS.match(kinds[0])}
+                if not OF_PARAMETERS.match(kinds[0]) and OF_ACTIONS not in name}
 
     probe.wait(lambda: NODE in probe.node.get_node_names_and_namespaces(), 'the node')
     probe.wait(lambda: len(served()) >= len(documented), 'its services')
+    assert served() == documented
+
+
+def test_actions_are_those_documented(start, probe):
+    start()
+    documented = {'/inspatio_sim/' + re.findall(r'`~/(\w+)`', row[0])[0]:
+                  re.findall(r'`(\w+/action/\w+)`', row[1]) for row in rows_under('Actions')}
+
+    def served():
+        return dict(get_action_server_names_and_types_by_node(probe.node, *NODE))
+
+    probe.wait(lambda: NODE in probe.node.get_node_names_and_namespaces(), 'the node')
+    probe.wait(lambda: len(served()) >= len(documented), 'its actions')
     assert served() == documented
 
 

@@ -51,9 +51,11 @@ def test_claimed_features_are_those_that_work(start, probe, state):
                           'inspatio_sim/get_simulator_features').features.features
     F = SimulatorFeatures
     assert set(features) == {
+        F.NAMED_POSES, F.ENTITY_STATE_GETTING, F.ENTITY_STATE_SETTING, F.ENTITY_INFO_GETTING,
         F.SIMULATION_RESET, F.SIMULATION_RESET_TIME, F.SIMULATION_RESET_STATE,
         F.SIMULATION_STATE_GETTING, F.SIMULATION_STATE_SETTING, F.SIMULATION_STATE_PAUSE,
-        F.WORLD_LOADING, F.WORLD_INFO_GETTING,
+        F.STEP_SIMULATION_SINGLE, F.STEP_SIMULATION_MULTIPLE, F.STEP_SIMULATION_ACTION,
+        F.WORLD_LOADING, F.WORLD_UNLOADING, F.WORLD_INFO_GETTING, F.AVAILABLE_WORLDS,
     }
 
 

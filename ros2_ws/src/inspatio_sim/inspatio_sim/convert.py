@@ -56,6 +56,13 @@ def twist_command_from_msg(msg: Twist, stamp_ns: int) -> TwistCommand:
     return TwistCommand(stamp_ns, np.array([v.x, v.y, v.z]), np.array([w.x, w.y, w.z]))
 
 
+def twist_msg(linear_mps: F64, angular_radps: F64) -> Twist:
+    """Return the message of two velocities, (3,) each."""
+    x, y, z = linear_mps.tolist()
+    wx, wy, wz = angular_radps.tolist()
+    return Twist(linear=Vector3(x=x, y=y, z=z), angular=Vector3(x=wx, y=wy, z=wz))
+
+
 def rigid_from_transform(msg: Transform) -> F64:
     """Return the (4, 4) matrix of a transform."""
     t, q = msg.translation, msg.rotation
@@ -126,6 +133,11 @@ def image_msg_from_rgb(rgb: NDArray[np.uint8], header: Header) -> Image:
 def image_msg_from_mask(mask: NDArray[np.bool_], header: Header) -> Image:
     """Return the message of a (H, W) bool mask: 255 where True, 0 elsewhere."""
     return _BRIDGE.cv2_to_imgmsg(mask.view(np.uint8) * np.uint8(255), 'mono8', header)
+
+
+def image_msg_from_codes(codes: NDArray[np.uint8], header: Header) -> Image:
+    """Return the message of a (H, W) uint8 picture of codes, as they are."""
+    return _BRIDGE.cv2_to_imgmsg(codes, 'mono8', header)
 
 
 def image_msg_from_depth(depth_m: NDArray[np.float32], encoding: str, header: Header) -> Image:

@@ -8,7 +8,8 @@ import threading
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 import numpy as np
 
-from inspatio_sim.simulator import Frame, Simulator, State
+from inspatio_sim.frame import Frame
+from inspatio_sim.simulator import Simulator, State
 
 
 class Health:
@@ -74,10 +75,12 @@ class Health:
             'command_to_image_ms_p50': _percentile(delays_ms, 50),
             'command_to_image_ms_p95': _percentile(delays_ms, 95),
             'queued_chunks': str(simulator.queued_chunks),
-            'skipped_frames': str(simulator.slots.skipped),
+            'skipped_frames': str(simulator.skipped),
             'refused_commands': str(refused),
             'last_refusal': refusal,
             'known_share': f'{known_share:.3f}',
+            'loading': simulator.loading,
+            'time_mode': simulator.world_time.mode,
             'error': simulator.error,
         }
         level, message = self._judge(simulator, published_hz)
@@ -95,6 +98,8 @@ class Health:
 
     def _judge(self, simulator: Simulator, published_hz: float) -> tuple[bytes, str]:
         state = simulator.state
+        if state is State.LOADING_WORLD:
+            return DiagnosticStatus.OK, f'loading: {simulator.loading}'
         if simulator.error:
             return DiagnosticStatus.ERROR, simulator.error
         if state is State.NO_WORLD:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
 from functools import partial
 import logging
 import os
@@ -25,7 +26,9 @@ from nav_msgs.msg import Path
 import numpy as np
 from rcl_interfaces.msg import SetParametersResult
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.task import Future
@@ -36,10 +39,13 @@ from tf2_ros import Buffer, StaticTransformBroadcaster, TransformException, Tran
 
 from inspatio_sim import convert, parameters, qos
 from inspatio_sim.diagnostics import Health
+from inspatio_sim.entity_services import EntityServices
+from inspatio_sim.frame import Frame
 from inspatio_sim.pacer import SimClock
 from inspatio_sim.publishers import FramePublishers
+from inspatio_sim.session_services import SessionServices
 from inspatio_sim.simulation_services import SimulationServices
-from inspatio_sim.simulator import Frame, Simulator, State
+from inspatio_sim.simulator import Simulator, State
 from inspatio_sim_msgs.msg import SimStatus
 from inspatio_star.contract import Command, PathCommand, Pose, TeleportCommand
 from inspatio_star.errors import CommandError, InspatioError
@@ -51,6 +57,7 @@ from inspatio_star.frames import (
     rigid_from_xyz_rpy,
 )
 from inspatio_star.motion import NS
+from inspatio_star.session import Session
 from inspatio_star.sessions import open_session
 from inspatio_star.world import size_from_text
 
@@ -59,35 +66,51 @@ THROTTLE_S = 1.0
 PLAN_POSES = 100
 
 
-class SimNode(Node):
+class SimNode(LifecycleNodeMixin, Node):
     """
     A world that a robot sees as its camera.
+
+    Configuring loads the world and the model, activating plays, deactivating pauses, cleaning up
+    gives back the memory; with ``autostart`` the node does the first two by itself.
 
     :raises ValueError: if a parameter is given a value that is not allowed.
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__('inspatio_sim', **options)
+        # A transition may wait for a world: it holds up nothing but other transitions.
+        self._transitions = MutuallyExclusiveCallbackGroup()
+        Node.__init__(self, 'inspatio_sim', **options)
+        LifecycleNodeMixin.__init__(self, callback_group=self._transitions)
         self._values = values = parameters.declare(self)
         size_from_text(values['resolution'])
         self._star_options = parameters.star_options(values)
-        if values['publish_clock'] and self.get_parameter('use_sim_time').value:
+        lockstep = values['clock'] == 'lockstep'
+        own_time = values['publish_clock'] or lockstep
+        if own_time and self.get_parameter('use_sim_time').value:
             raise ValueError(
                 'publish_clock: wanted one source of the clock, got use_sim_time as well'
             )
         self.ended: Future[None] = Future()
+        self._active = False
         self._health = Health(values['frame_rate_hz'])
         T_base_camera = rigid_from_xyz_rpy(values['camera_xyz'], values['camera_rpy'])
         T_camera_optical = rigid_from_rotation(R_BODY_OPTICAL)
+        self._T_base_optical = T_base_camera @ T_camera_optical
 
         self._frames = FramePublishers(self, values)
+        if own_time:
+            self._clock_out = self.create_publisher(Clock, '/clock', qos.sensor_out())
         self.simulator = Simulator(
-            SimClock(lambda: self.get_clock().now().nanoseconds, values['publish_clock']),
+            SimClock(lambda: self.get_clock().now().nanoseconds, own_time),
             values['frame_rate_hz'],
             parameters.motion_config(values),
-            T_base_camera @ T_camera_optical,
+            self._T_base_optical,
             self._show,
+            self._show_generated,
+            values['late_reprojection'],
+            lockstep,
         )
+        self.simulator.set_world_time(values['time_mode'], values['time_rate'])
         self._plan = self.create_publisher(Path, 'plan', qos.latched_out())
         self._has_plan = False
         self._tf_buffer = Buffer(node=self)
@@ -95,44 +118,96 @@ class SimNode(Node):
         self._send_static_transforms(T_base_camera, T_camera_optical)
         self._subscribe()
         self._simulation_services = SimulationServices(
-            self, self.simulator, self._opener, values['seed'], self._end_soon
+            self, self.simulator, self._opener, values['seed'], self._why_not_play, self._end_soon
         )
+        self._entity_services = EntityServices(
+            self, self.simulator, self.get_name(), values['odom_frame'], self._in_odom)
+        self._session_services = SessionServices(
+            self, self.simulator, FilePath(values['state_folder']),
+            (values['odom_frame'], values['optical_frame']), self._in_odom)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self.create_timer(1.0, self._diagnose)
-        if values['publish_clock']:
-            self._clock_out = self.create_publisher(Clock, '/clock', qos.sensor_out())
-            self.create_timer(1.0 / CLOCK_HZ, self._tell_time)
+        if own_time:
+            # While time stands still between steps, it is said rarely: to those who come late.
+            self.create_timer(1.0 if lockstep else 1.0 / CLOCK_HZ, self._tell_time)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._take_parameters)
-
-        self.get_logger().info(f'loading {values["world"]} for session {values["session"]}')
-        began_s = time.perf_counter()
-        start = State[values['start'].upper()]
-        loading = self._simulation_services.load_at_start(values['world'], start)
-        loading.add_done_callback(lambda work: self._report_loaded(work.exception(), began_s))
+        if values['autostart']:
+            self._autostart = self.create_timer(
+                0.0, self._start, callback_group=self._transitions)
 
     def close(self) -> None:
         """End the simulator's threads; call it after the executor has stopped."""
         self.simulator.quit()
 
-    # Set-up.
+    # Lifecycle.
 
-    def _opener(self, world: str) -> Callable[[], Any]:
-        values = self._values
-        return partial(
-            open_session, values['session'], world, values['resolution'],
-            preset=values['preset'], options=self._star_options,
-        )
+    def _start(self) -> None:
+        self._autostart.cancel()
+        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
 
-    def _report_loaded(self, error: BaseException | None, began_s: float) -> None:
-        info = self.simulator.info
-        if error is not None or info is None:
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the world; without one the node fails, unless it starts by itself."""
+        values, began_s = self._values, time.perf_counter()
+        self.get_logger().info(f'loading {values["world"]} for session {values["session"]}')
+        try:
+            self._simulation_services.load(values['world']).result()
+        except CancelledError:
+            return TransitionCallbackReturn.FAILURE
+        # Whatever a world or a model can be broken by.
+        except Exception as error:
             self.get_logger().error(f'no world: {error}')
-        else:
+            # It lives on without one, and another can be loaded.
+            return TransitionCallbackReturn.SUCCESS if values['autostart'] \
+                else TransitionCallbackReturn.FAILURE
+        info = self.simulator.info
+        if info is not None:
             self.get_logger().info(
                 f'{info.world}: {info.width}x{info.height} pixels, session {info.session}, '
                 f'ready after {time.perf_counter() - began_s:.1f} s'
             )
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Do what the parameter ``start`` says."""
+        self._active = True
+        start = self._values['start']
+        if self.simulator.info is not None and start != 'stopped':
+            in_steps = start == 'paused' or self.simulator.lockstep
+            (self.simulator.pause if in_steps else self.simulator.play)()
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stand still."""
+        self._active = False
+        if self.simulator.state is State.PLAYING:
+            self.simulator.pause()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give back the world and the model."""
+        if self.simulator.info is not None:
+            self.simulator.unload().result()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """End the node."""
+        self._active = False
+        self._end_soon()
+        return super().on_shutdown(state)
+
+    def _why_not_play(self) -> str:
+        return '' if self._active else 'lifecycle: wanted an active node, is inactive'
+
+    # Set-up.
+
+    def _opener(self, world: str) -> Callable[[Callable[[str], None]], Session]:
+        values = self._values
+        return lambda told: open_session(
+            values['session'], world, values['resolution'], preset=values['preset'],
+            options=self._star_options, told=told,
+        )
 
     def _send_static_transforms(self, T_base_camera: Any, T_camera_optical: Any) -> None:
         values = self._values
@@ -244,7 +319,9 @@ class SimNode(Node):
         info, simulator, chunk = self.simulator.info, self.simulator, frame.chunk
         if info is None or not self.context.ok():
             return
-        known_share = float(np.count_nonzero(chunk.known[frame.k])) / chunk.known[frame.k].size
+        if simulator.lockstep:
+            self._tell_time()
+        known_share = float(np.count_nonzero(frame.known)) / frame.known.size
         status = SimStatus(
             world=info.world,
             session=info.session,
@@ -258,8 +335,11 @@ class SimNode(Node):
             session_cpu_s=simulator.session_cpu_s,
             known_share=known_share,
             command_stamp=convert.time_from_ns(frame.command_ns),
-            skipped_frames=simulator.slots.skipped,
+            skipped_frames=simulator.skipped,
             refused_commands=self._health.refused,
+            generated_stamp=convert.time_from_ns(frame.generated_ns),
+            reprojected=frame.moved is not None,
+            source_frame=frame.source_frame,
         )
         try:
             self._frames.show(frame, info, status)
@@ -268,6 +348,11 @@ class SimNode(Node):
                 raise
             return  # the node is being shut down: nobody is left to publish to
         self._health.show(frame, known_share, simulator.clock.now_ns())
+
+    def _show_generated(self, frame: Frame) -> None:
+        info = self.simulator.info
+        if info is not None and self.context.ok():
+            self._frames.show_generated(frame, info, self._T_base_optical)
 
     def _tell_time(self) -> None:
         self._clock_out.publish(Clock(clock=convert.time_from_ns(self.simulator.clock.now_ns())))
@@ -288,6 +373,8 @@ class SimNode(Node):
             {change.name: change.value for change in changes if change.name in self._values}
         )
         self.simulator.configure(parameters.motion_config(self._values))
+        if {'time_mode', 'time_rate'} & {change.name for change in changes}:
+            self.simulator.set_world_time(self._values['time_mode'], self._values['time_rate'])
 
     def _end_soon(self) -> None:
         """End the node when the answer to the present request has had time to leave."""
@@ -313,7 +400,8 @@ def main(args: list[str] | None = None) -> int:
     node = None
     try:
         node = SimNode()
-        executor = SingleThreadedExecutor()
+        # One thread for all else, and one for a transition that waits for a world.
+        executor = MultiThreadedExecutor(num_threads=2)
         executor.add_node(node)
         executor.spin_until_future_complete(node.ended)
         return 0

@@ -20,6 +20,8 @@ LONGEST_WAIT_S = 0.02
 # How many chunks tell how fast a session is, and how far above their median time is planned with.
 RECENT_CHUNKS = 5
 MOST_OVER_TYPICAL = 1.25
+# How much longer than the slowest recent chunk the next one may take and still be there in time.
+MARGIN = 1.25
 # How close frames may be shown to one another, in spacings.
 LEAST_OF_SPACING = 0.75
 
@@ -57,14 +59,16 @@ class SimClock:
             self._offset_ns += self._node_now_ns() - self._stopped_ns
             self._stopped_ns = None
 
-    def set_to_zero(self) -> None:
-        """Begin again at zero; only for a clock of its own."""
+    def set(self, stamp_ns: int) -> None:
+        """
+        Go on from a stamp.
+
+        :raises ValueError: if this is not a clock of the simulation's own.
+        """
         if not self.own:
             raise ValueError("clock: wanted a time of the simulation's own, this is the node's")
-        now_ns = self._node_now_ns()
-        self._offset_ns = now_ns
-        if self._stopped_ns is not None:
-            self._stopped_ns = now_ns
+        now_ns = self._node_now_ns() if self._stopped_ns is None else self._stopped_ns
+        self._offset_ns = now_ns - stamp_ns
 
     def wait_until(self, stamp_ns: int, wake: Condition, give_up: Callable[[], bool]) -> bool:
         """
@@ -185,3 +189,85 @@ class Slots:
             due_ns = np.maximum(due_ns, self._last_due_ns + least_ns * (count + 1))
         self._last_due_ns = int(due_ns[-1])
         return stamps_ns, due_ns
+
+
+class Ticks:
+    """
+    The stamps at which pictures are published, whatever there is to show: a grid of one period.
+
+    :param period_ns: nanoseconds between two of them.
+    """
+
+    def __init__(self, period_ns: int) -> None:
+        self._period_ns = period_ns
+        self._next_ns: int | None = None
+        self.skipped = 0
+
+    def restart(self) -> None:
+        """Begin a new grid with the next tick."""
+        self._next_ns = None
+
+    def next_ns(self, now_ns: int) -> int:
+        """Return the next tick; those that have passed by more than a period are left out."""
+        if self._next_ns is None:
+            self._next_ns = now_ns
+        late = max(now_ns - self._next_ns, 0) // self._period_ns
+        self.skipped += late
+        self._next_ns += late * self._period_ns
+        return self._next_ns
+
+    def take(self) -> None:
+        """Note that the next tick has been made."""
+        if self._next_ns is not None:
+            self._next_ns += self._period_ns
+
+
+class Ahead:
+    """
+    The stamps that chunks are made for where published pictures are moved to their own pose.
+
+    A chunk follows the one before without a gap.  It is planned as late as it can be and still
+    be there when the first of its frames is due; what would come too late is not made.
+
+    :param period_ns: nanoseconds between two frames, at least.
+    """
+
+    def __init__(self, period_ns: int) -> None:
+        self._period_ns = period_ns
+        self._next_ns: int | None = None
+        self._took_ns: deque[int] = deque(maxlen=RECENT_CHUNKS)
+
+    def restart(self) -> None:
+        """Forget the stamps handed out: the next chunk is planned at once."""
+        self._next_ns = None
+
+    def forget(self) -> None:
+        """Forget how fast the session was: there is another."""
+        self._took_ns.clear()
+
+    def learn(self, took_ns: int) -> None:
+        """Note how long a chunk took, in the time of the simulation."""
+        # Less than nothing where the clock was set back meanwhile.
+        self._took_ns.append(max(took_ns, 0))
+
+    def plan_at_ns(self, frames: int, now_ns: int) -> int:
+        """Return when the next chunk of so many frames is to be planned."""
+        if self._next_ns is None:
+            return now_ns
+        longest_ns = max(self._took_ns, default=(frames - 1) * self._period_ns)
+        return self._next_ns - int(MARGIN * longest_ns)
+
+    def take(self, frames: int, now_ns: int) -> NDArray[np.int64]:
+        """
+        Return the next stamps, (frames,) int64 nanoseconds.
+
+        :param now_ns: the time of the simulation.
+        """
+        typical_ns = int(median(self._took_ns)) if self._took_ns else 0
+        spacing_ns = max(self._period_ns, int(MARGIN * typical_ns) // frames)
+        first_ns = now_ns
+        if self._next_ns is not None:
+            late_ns = max(now_ns + typical_ns - self._next_ns, 0)
+            first_ns = self._next_ns + late_ns // self._period_ns * self._period_ns
+        self._next_ns = first_ns + frames * spacing_ns
+        return first_ns + spacing_ns * np.arange(frames, dtype=np.int64)

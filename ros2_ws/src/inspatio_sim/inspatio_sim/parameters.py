@@ -17,6 +17,7 @@ from rclpy.parameter import Parameter
 
 from inspatio_star.motion import MotionConfig
 from inspatio_star.sessions import DECODERS, DTYPES, StarOptions
+from inspatio_star.world_time import MODES
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,18 @@ PARAMETERS = (
               'which takes minutes'),
     _Declared('resolution', '480x832', 'Rows x columns of the pictures, or native'),
     _Declared('seed', 0, 'Seed of all randomness', span=(0, 2**31 - 1)),
-    _Declared('start', 'playing', 'What to do when the world is there',
-              choices=('playing', 'paused', 'stopped')),
+    _Declared('autostart', True, 'Whether the node configures and activates itself'),
+    _Declared('start', 'playing', 'What to do when the node is activated; in lockstep playing is '
+              'paused, which is when steps are made', choices=('playing', 'paused', 'stopped')),
+    _Declared('clock', 'realtime', 'realtime: time runs; lockstep: it moves by StepSimulation and '
+              'SimulateSteps alone, and is published on /clock', choices=('realtime', 'lockstep')),
+    _Declared('late_reprojection', True, 'Whether pictures of sessions that make several at a '
+              'time are moved to the newest pose'),
+    _Declared('time_mode', 'play', 'How time goes in a world that is a video', choices=MODES,
+              live=True),
+    _Declared('time_rate', 1.0, "How fast, of the video's own speed", span=(1e-3, 1e3),
+              live=True),
+    _Declared('state_folder', 'states', 'Where save_session and restore_session have their files'),
     _Declared('frame_rate_hz', 24.0, 'Frames per second', span=(0.1, 240.0)),
     _Declared('odom_frame', 'odom', 'Frame in which the robot moves'),
     _Declared('base_frame', 'base_link', 'Frame of the robot'),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from rclpy.publisher import Publisher
@@ -13,9 +14,9 @@ from std_msgs.msg import Header
 from tf2_ros import TransformBroadcaster
 
 from inspatio_sim import convert, qos
-from inspatio_sim.simulator import Frame
+from inspatio_sim.frame import Frame
 from inspatio_sim_msgs.msg import SimStatus
-from inspatio_star.contract import WorldInfo
+from inspatio_star.contract import F64, WorldInfo
 
 
 class FramePublishers:
@@ -43,6 +44,11 @@ class FramePublishers:
         self._mask = out(Image, 'camera/mask', qos.sensor_out())
         self._jpeg = out(CompressedImage, 'camera/image_raw/compressed', qos.sensor_out())
         self._points = out(PointCloud2, 'camera/depth/points', qos.sensor_out())
+        self._provenance = out(Image, 'camera/provenance', qos.sensor_out())
+        self._generated = out(Image, 'camera/generated/image_raw', qos.sensor_out())
+        self._generated_info = out(
+            CameraInfo, 'camera/generated/camera_info', qos.sensor_out())
+        self._generated_pose = out(PoseStamped, 'camera/generated/pose', qos.sensor_out())
 
     def show(self, frame: Frame, info: WorldInfo, status: SimStatus) -> None:
         """
@@ -53,7 +59,7 @@ class FramePublishers:
         :param status: what is to be said of it besides; its header is filled in here.
         """
         stamp = convert.time_from_ns(frame.stamp_ns)
-        values, chunk, k = self._values, frame.chunk, frame.k
+        values = self._values
         # Where the camera is goes first: a subscriber can place the picture when it comes.
         moved = convert.transform_msg(
             frame.T_odom_base,
@@ -72,28 +78,52 @@ class FramePublishers:
         self._rgb_info.publish(camera_info)
         self._depth_info.publish(camera_info)
 
-        def wanted(publisher: Publisher) -> bool:
-            return publisher.get_subscription_count() > 0
-
-        if wanted(self._rgb):
-            self._rgb.publish(convert.image_msg_from_rgb(chunk.rgb[k], header))
-        if wanted(self._depth):
+        if _wanted(self._rgb):
+            self._rgb.publish(convert.image_msg_from_rgb(frame.rgb, header))
+        if _wanted(self._depth):
             self._depth.publish(
-                convert.image_msg_from_depth(chunk.depth_m[k], values['depth_encoding'], header)
+                convert.image_msg_from_depth(frame.depth_m, values['depth_encoding'], header)
             )
-        if wanted(self._mask):
-            self._mask.publish(convert.image_msg_from_mask(chunk.known[k], header))
-        if wanted(self._jpeg):
+        if _wanted(self._mask):
+            self._mask.publish(convert.image_msg_from_mask(frame.known, header))
+        if _wanted(self._provenance):
+            self._provenance.publish(
+                convert.image_msg_from_codes(frame.picture.provenance, header))
+        if _wanted(self._jpeg):
             self._jpeg.publish(
-                convert.compressed_msg_from_rgb(chunk.rgb[k], values['jpeg_quality'], header)
+                convert.compressed_msg_from_rgb(frame.rgb, values['jpeg_quality'], header)
             )
-        if wanted(self._points):
+        if _wanted(self._points):
             self._points.publish(
-                convert.points_msg(chunk.rgb[k], chunk.depth_m[k], chunk.K, header)
+                convert.points_msg(frame.rgb, frame.depth_m, frame.chunk.K, header)
             )
+
+    def show_generated(self, frame: Frame, info: WorldInfo, T_base_optical: F64) -> None:
+        """
+        Publish a frame of a chunk as it was made, and where it was made for.
+
+        :param frame: what to show.
+        :param info: the session that it comes from.
+        :param T_base_optical: (4, 4) the camera's optical frame in the base frame.
+        """
+        stamp = convert.time_from_ns(frame.stamp_ns)
+        header = Header(stamp=stamp, frame_id=self._values['optical_frame'])
+        camera_info = self._camera_info(info)
+        camera_info.header = header
+        self._generated_info.publish(camera_info)
+        where = Header(stamp=stamp, frame_id=self._values['odom_frame'])
+        pose = convert.path_msg((frame.T_odom_base @ T_base_optical)[None], where).poses[0]
+        self._generated_pose.publish(pose)
+        if _wanted(self._generated):
+            self._generated.publish(
+                convert.image_msg_from_rgb(frame.chunk.rgb[frame.k], header))
 
     def _camera_info(self, info: WorldInfo) -> CameraInfo:
         if self._infos is None or self._infos[0] is not info:
             self._infos = (info, convert.camera_info_msg(info.K, info.height, info.width))
         return self._infos[1]
 
+
+
+def _wanted(publisher: Publisher) -> bool:
+    return publisher.get_subscription_count() > 0

@@ -1,37 +1,63 @@
 """
-A session in play: commands in, stamped frames out, at the pace of a clock.
+A session in play: commands in, stamped frames out, at the pace of a clock or step by step.
 
-One thread makes chunks and another hands their frames out when they are due; whoever calls the
+One thread makes chunks, and another hands pictures out when they are due; whoever calls the
 methods of :class:`Simulator` waits for neither.  Knows nothing of ROS.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from enum import IntEnum
 import logging
 import queue
 import threading
 import time
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from inspatio_sim.pacer import SimClock, Slots
+from inspatio_sim.frame import Frame
+from inspatio_sim.pacer import LONGEST_WAIT_S, Ahead, SimClock, Slots, Ticks
 from inspatio_star.contract import (
     F64,
+    CameraPath,
     Chunk,
     Command,
+    SessionState,
+    TeleportCommand,
     TwistCommand,
     WorldInfo,
 )
 from inspatio_star.errors import CommandError, SessionError
-from inspatio_star.motion import HISTORY_NS, NS, Motion, MotionConfig, camera_path
+from inspatio_star.frames import inverse
+from inspatio_star.motion import (
+    HISTORY_NS,
+    LASTING_S,
+    NS,
+    Motion,
+    MotionConfig,
+    camera_path,
+)
+from inspatio_star.reproject import Picture, Reprojector
 from inspatio_star.session import Session
+from inspatio_star.world_time import WorldTime
 
 log = logging.getLogger(__name__)
+
+R = TypeVar('R')
+Dream: TypeAlias = Generator[None, None, list[list[Chunk]]]
+
+# A picture is of a pose if it is this close to it, in metres and in sines of angles.
+SAME_POSE = 1e-5
+# What a second between a frame and the present counts, in metres, when one is chosen to be moved:
+# little where the world stands still, much where it moves.
+STILL_MPS, VIDEO_MPS = 0.02, 5.0
 
 
 class State(IntEnum):
@@ -46,43 +72,48 @@ class State(IntEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
+class Memory:
     """
-    One picture, and where it was taken.
+    All that a simulation remembers between two steps.
 
-    :param stamp_ns: the time of the pose that made the pixels.
-    :param due_ns: when it is to be shown.
-    :param chunk: what it is a part of.
-    :param k: which frame of the chunk it is.
-    :param number: frames made before it since the world was loaded.
-    :param epoch: frames of an epoch that has ended are never shown.
-    :param T_odom_base: (4, 4) where ``base_link`` is.
-    :param twist: (6,) how it moves, in ``base_link``: m/s, then rad/s.
-    :param command_ns: stamp of the newest command that the pose obeys, 0 if none.
-    :param chunk_ms: wall time in which the chunk was made.
+    :param session: what the session remembers.
+    :param now_ns: the time.
+    :param motion: where the body is, and what it does: see :meth:`Motion.saved`.
+    :param course: of the world's time.
+    :param made: frames made since the world was loaded.
+    :param ready: frames that can still be shown.
+    :param shown: what was shown last.
     """
 
-    stamp_ns: int
-    due_ns: int
-    chunk: Chunk
-    k: int
-    number: int
-    epoch: int
-    T_odom_base: F64
-    twist: F64
-    command_ns: int
-    chunk_ms: float
+    session: SessionState
+    now_ns: int
+    motion: dict[str, Any]
+    course: WorldTime
+    made: int
+    ready: tuple[Frame, ...]
+    shown: Picture | None
 
 
 class Simulator:
     """
     Play a session.
 
+    In real time chunks are made ahead.  With late reprojection (of sessions that make several
+    frames at a time) their poses are a forecast, and at every tick the frame that is nearest to
+    where the body really is gets moved there.  Without it the frames are shown as they are, at the
+    stamps and poses that they were planned for.
+
+    In lockstep, and while a simulation with a time of its own is paused, the world moves by
+    :meth:`step` alone: one step, one period, one frame.
+
     :param clock: the time of the simulation.
     :param frame_rate_hz: frames per second of that time.
     :param motion: what the body can do.
     :param T_base_optical: (4, 4) the camera's optical frame in ``base_link``.
     :param show: takes each frame when it is due; called in a thread of its own.
+    :param show_generated: takes the frames of the chunks likewise, where others are shown.
+    :param late_reprojection: whether frames are moved to the newest pose.
+    :param lockstep: whether the world moves by steps alone; wants a clock of its own.
     """
 
     def __init__(
@@ -92,30 +123,54 @@ class Simulator:
         motion: MotionConfig,
         T_base_optical: F64,
         show: Callable[[Frame], None],
+        show_generated: Callable[[Frame], None] = lambda _: None,
+        late_reprojection: bool = False,
+        lockstep: bool = False,
     ) -> None:
+        if lockstep:
+            if not clock.own:
+                raise ValueError("lockstep: wanted a time of the simulation's own, got the node's")
+            clock.stop()
+            clock.set(0)
         self.clock = clock
+        self.lockstep = lockstep
         # Rounded down: the rate is at least what was asked for.
-        self.slots = Slots(int(NS / frame_rate_hz), HISTORY_NS)
+        self.period_ns = int(NS / frame_rate_hz)
+        self.slots = Slots(self.period_ns, HISTORY_NS)
+        self._ahead, self._ticks = Ahead(self.period_ns), Ticks(self.period_ns)
         self.error = ''
+        self.loading = ''
         self.session_cpu_s = 0.0
         self.chunk_ms: deque[float] = deque(maxlen=100)
         self._config = motion
         self._T_base_optical = T_base_optical
-        self._show = show
+        self._show, self._show_generated = show, show_generated
+        self._late_reprojection = late_reprojection
         self._state = State.NO_WORLD
         self._session: Session | None = None
         self._motion = Motion(motion, clock.now_ns())
+        self._time = WorldTime(1, frame_rate_hz)
+        self._frame_rate_hz = frame_rate_hz
         self._seed = 0
         self._frames = 0
         self._chunks = 0
         # Counts resets and loads: frames planned before the last of them are void.
         self._epoch = 0
+        # Frames that can be moved or stepped through, the newest last; and what was shown last.
+        self._ready: list[Frame] = []
+        self._generated_until_ns = 0
+        self._shown: Picture | None = None
+        self._reprojector: Reprojector | None = None
+        self._showing = threading.Lock()
         self._wake = threading.Condition(threading.RLock())
-        self._jobs: deque[tuple[Callable[[], None], Future[None]]] = deque()
+        self._jobs: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._dreams: deque[tuple[Dream, Future[Any]]] = deque()
+        self._dreamt = False
         self._due: queue.Queue[list[Frame] | None] = queue.Queue(maxsize=1)
         self._threads = [
             threading.Thread(target=self._make, name='session', daemon=True),
             threading.Thread(target=self._play_out, name='pacer', daemon=True),
+            threading.Thread(target=self._tick_on, name='ticks', daemon=True),
         ]
         for thread in self._threads:
             thread.start()
@@ -144,6 +199,16 @@ class Simulator:
         return self._frames
 
     @property
+    def skipped(self) -> int:
+        """How many slots of one period have had no frame so far."""
+        return self.slots.skipped + self._ticks.skipped
+
+    @property
+    def world_time(self) -> WorldTime:
+        """How time goes in the world."""
+        return self._time
+
+    @property
     def next_command_ns(self) -> int:
         """The stamp of a command that is to be obeyed at once."""
         with self._wake:
@@ -153,10 +218,12 @@ class Simulator:
         """
         Obey a command from its stamp on.
 
-        :raises CommandError: if it is too old, ahead of time, or the simulation is not playing.
+        :raises CommandError: if it is too old, ahead of time, or time neither runs nor can be
+            stepped through.
         """
         with self._wake:
-            if self._state is not State.PLAYING:
+            steps = self._state is State.PAUSED and self.clock.own
+            if self._state is not State.PLAYING and not steps:
                 raise CommandError(f'state: wanted PLAYING, is {self._state.name}')
             now_ns, timeout_s = self.clock.now_ns(), self._config.command_timeout_s
             age_s = (now_ns - command.stamp_ns) / NS
@@ -171,10 +238,30 @@ class Simulator:
                 )
             self._motion.command(command)
 
+    def place(self, command: TeleportCommand) -> None:
+        """
+        Put the body somewhere, whatever the simulation does.
+
+        :raises SessionError: if there is no world.
+        """
+        with self._wake:
+            self._need_world()
+            self._motion.command(command)
+
     def configure(self, motion: MotionConfig) -> None:
         """Obey every later command within other limits."""
         with self._wake:
             self._config = self._motion.config = motion
+
+    def set_world_time(self, mode: str, rate: float) -> None:
+        """
+        Let time in the world go on otherwise from now on.
+
+        :param rate: 0 for the present one.
+        :raises CommandError: if there is no such mode or rate.
+        """
+        with self._wake:
+            self._time = self._time.changed(self.clock.now_ns(), mode, rate)
 
     def plan(self, count: int) -> F64:
         """
@@ -188,34 +275,59 @@ class Simulator:
             stamps_ns = np.linspace(motion.newest_ns, motion.rest_ns, count).astype(np.int64)
             return np.array([motion.at(int(stamp_ns))[0] for stamp_ns in stamps_ns])
 
+    def now(self) -> tuple[int, F64, F64]:
+        """Return the time, and where ``base_link`` is in ``odom`` (4, 4) and its twist (6,)."""
+        with self._wake:
+            now_ns = self.clock.now_ns()
+            return now_ns, *self._motion.at(now_ns)
+
     def pose(self) -> F64:
         """Return where ``base_link`` is in ``odom`` at present, (4, 4)."""
+        return self.now()[1]
+
+    def T_odom_base_of(self, T_world_camera: F64) -> F64:
+        """
+        Return where ``base_link`` is in ``odom`` when the camera is somewhere in the world.
+
+        :raises SessionError: if there is no world.
+        """
         with self._wake:
-            return self._motion.at(self.clock.now_ns())[0]
+            self._need_world()
+            assert self._session is not None
+            T_base_optical = self._T_base_optical
+            T_odom_world = T_base_optical @ inverse(self._session.info.T_world_camera)
+            return np.asarray(T_odom_world @ T_world_camera @ inverse(T_base_optical))
 
     def play(self) -> None:
         """
-        Let time run.
+        Let time run; in lockstep it still waits for steps.
 
         :raises SessionError: if there is no world.
         """
         with self._wake:
             self._need_world()
             if self._state is not State.PLAYING:
-                self.clock.run()
-                self.slots.resume(self.clock.now_ns())
-                self._hold(self._motion.at(self.clock.now_ns())[0])
+                if not self.lockstep:
+                    self.clock.run()
+                    self.slots.resume(self.clock.now_ns())
+                    self._ticks.restart()
+                    self._ahead.restart()
+                    if not self.clock.own:
+                        self._hold(self._motion.at(self.clock.now_ns())[0])
                 self._go(State.PLAYING)
 
     def pause(self) -> None:
         """
-        Stand still; a chunk that is being shown is shown to its end.
+        Stand still; a chunk that is being shown as it is is shown to its end.
+
+        A body in a time that cannot be stopped comes to rest.
 
         :raises SessionError: if there is no world.
         """
         with self._wake:
             self._need_world()
-            self._hold(self._motion.at(self.clock.now_ns())[0])
+            if not self.clock.own:
+                self._hold(self._motion.at(self.clock.now_ns())[0])
             self.clock.stop()
             self._go(State.PAUSED)
 
@@ -231,9 +343,37 @@ class Simulator:
             self._go(State.STOPPED)
             return self.reset()
 
+    def step(self, count: int, told: Callable[[int], bool] = lambda _: True) -> Future[int]:
+        """
+        Let a paused simulation make some steps of one period, and show a frame at each.
+
+        :param told: hears how many steps are done, in the thread that makes them; False ends it.
+        :returns: how many were done.
+        :raises SessionError: if the simulation is not paused, or time cannot be stepped through.
+        """
+        with self._wake:
+            if not self.clock.own:
+                raise SessionError("clock: wanted a time of the simulation's own, got the node's")
+            if self._state is not State.PAUSED:
+                raise SessionError(f'state: wanted PAUSED, is {self._state.name}')
+
+            def work() -> int:
+                for done in range(1, count + 1):
+                    with self._wake:
+                        if self._state is not State.PAUSED:
+                            raise SessionError(
+                                f'state: wanted PAUSED, is {self._state.name} after {done - 1} of '
+                                f'{count} steps')
+                    self._step()
+                    if not told(done):
+                        return done
+                return count
+
+            return self._submit(work)
+
     def reset(self, time_too: bool = False) -> Future[None]:
         """
-        Bring the body and the session back to the start.
+        Bring the body, the session and the world's time back to the start.
 
         :param time_too: set the clock to zero as well; only a clock of its own can.
         :returns: done when the session has been reset.
@@ -242,13 +382,15 @@ class Simulator:
         with self._wake:
             self._need_world()
             if time_too:
-                self.clock.set_to_zero()
+                self.clock.set(0)
             self._begin_epoch()
 
             def work() -> None:
                 assert self._session is not None
                 self._session.reset(self._seed)
-                self._chunks = 0
+                with self._wake:
+                    self._chunks = 0
+                    self._forget_frames()
 
             return self._submit(work)
 
@@ -259,17 +401,22 @@ class Simulator:
         :raises ValueError: if the simulation has no time of its own.
         """
         with self._wake:
-            T_odom_base = self.pose()
-            self.clock.set_to_zero()
+            now_ns, T_odom_base, _ = self.now()
+            course = self._time.later(-now_ns)
+            self.clock.set(0)
             self._epoch += 1
-            self.slots.restart()
+            self._restart()
+            self._time = course
             self._hold(T_odom_base)
 
-    def load(self, open_session: Callable[[], Session], seed: int, then: State) -> Future[None]:
+    def load(
+        self, open_session: Callable[[Callable[[str], None]], Session], seed: int, then: State
+    ) -> Future[None]:
         """
         Put another world in the place of the present one.
 
-        :param open_session: makes the session; may take its time and may fail.
+        :param open_session: makes the session, and tells how far it is; may take its time and may
+            fail.
         :param seed: for the reset of the session.
         :param then: what to do when it is there: STOPPED, PAUSED or PLAYING.
         :returns: done when the world is there; holds the error when it could not be had.
@@ -280,23 +427,31 @@ class Simulator:
                 raise SessionError('state: a world is being loaded already')
             self._begin_epoch()
             self.slots.forget()
+            self._ahead.forget()
+            self.loading = 'waiting for the chunk that is being made'
             self._go(State.LOADING_WORLD)
 
             def work() -> None:
-                if self._session is not None:
-                    self._session.close()
-                    self._session = None
+                self._close_session()
                 try:
-                    session = open_session()
+                    session = open_session(self._tell_loading)
+                    self._tell_loading('resetting the session')
                     session.reset(seed)
+                    reprojector = self._reprojector_for(session.info)
                 except Exception as error:
                     with self._wake:
-                        self.error = str(error)
+                        self.error, self.loading = str(error), ''
                         self._go(State.NO_WORLD)
                     raise
                 with self._wake:
-                    self._session, self._seed = session, seed
-                    self._frames, self._chunks, self.error = 0, 0, ''
+                    info = session.info
+                    self._session, self._seed, self._reprojector = session, seed, reprojector
+                    self._time = WorldTime(
+                        info.source_frames, info.source_rate_hz or self._frame_rate_hz,
+                        self._time.mode, self._time.rate)
+                    self._frames, self._chunks, self.error, self.loading = 0, 0, '', ''
+                    self._begin_epoch()
+                    self._forget_frames()
                     self._go(State.STOPPED)
                     if then is State.PLAYING:
                         self.play()
@@ -306,23 +461,119 @@ class Simulator:
 
             return self._submit(work)
 
+    def unload(self) -> Future[None]:
+        """
+        Be without a world, and give back its memory.
+
+        :raises SessionError: if there is none.
+        """
+        with self._wake:
+            self._need_world()
+            self._epoch += 1
+            self._go(State.NO_WORLD)
+            return self._submit(self._close_session)
+
+    def save(self) -> Future[Memory]:
+        """
+        Return all that the simulation remembers, as soon as the present chunk is made.
+
+        :raises SessionError: if there is no world.
+        """
+        with self._wake:
+            self._need_world()
+
+            def work() -> Memory:
+                assert self._session is not None
+                with self._wake:
+                    return Memory(
+                        self._session.save(), self.clock.now_ns(), self._motion.saved(),
+                        self._time, self._frames, tuple(self._ready), self._shown)
+
+            return self._submit(work)
+
+    def restore(self, memory: Memory) -> Future[None]:
+        """
+        Go on from what was saved; an error changes nothing.
+
+        A time of the simulation's own goes on from then, too; otherwise all happens now.
+
+        :returns: done when it goes on; holds a SessionError if the memory is of another world,
+            a ValueError, KeyError or TypeError if it is none.
+        :raises SessionError: if there is no world.
+        """
+        with self._wake:
+            self._need_world()
+
+            def work() -> None:
+                with self._wake:
+                    assert self._session is not None
+                    now_ns = memory.now_ns if self.clock.own else self.clock.now_ns()
+                    later_ns = now_ns - memory.now_ns
+                    motion = Motion.restored(self._config, memory.motion, later_ns)
+                    if memory.course.frames != self._time.frames:
+                        raise SessionError(f'state: wanted a world of {self._time.frames} '
+                                           f'pictures, got one of {memory.course.frames}')
+                    self._session.restore(memory.session)
+                    self._epoch += 1
+                    self._restart()
+                    if self.clock.own:
+                        self.clock.set(now_ns)
+                    self._motion, self._time = motion, memory.course.later(later_ns)
+                    self._frames, self._chunks = memory.made, memory.session.chunk
+                    self._ready = [frame.later(later_ns, self._epoch) for frame in memory.ready]
+                    self._shown = memory.shown
+
+            return self._submit(work)
+
+    def imagine(
+        self, ways: list[list[Command]], chunks: int, told: Callable[[int], bool]
+    ) -> Future[list[list[Chunk]]]:
+        """
+        See what the camera would see on several ways from now on, without going any of them.
+
+        The session makes these chunks between those that are shown.
+
+        :param ways: of each the commands, in order, whose stamps count from now on.
+        :param chunks: how many chunks to make on each.
+        :param told: hears how many chunks are made, in the thread that makes them; False ends it.
+        :returns: the chunks of each way; of the ways begun, if it was ended.
+        :raises SessionError: if there is no world.
+        :raises CommandError: if the commands of a way are out of order.
+        """
+        with self._wake:
+            self._need_world()
+            now_ns = self.next_command_ns
+            motions = []
+            for commands in ways:
+                # What is imagined is not cut short by a timeout: velocities are held to the end.
+                config = replace(self._config, command_timeout_s=LASTING_S)
+                motion = Motion.restored(self._config, self._motion.saved())
+                motion.config = config
+                for command in commands:
+                    motion.command(replace(command, stamp_ns=now_ns + command.stamp_ns))
+                motions.append(motion)
+            future: Future[list[list[Chunk]]] = Future()
+            dream = self._dream(motions, now_ns, chunks, told, self._epoch)
+            self._dreams.append((dream, future))
+            self._wake.notify_all()
+            return future
+
     def quit(self) -> None:
-        """End both threads and give back the session; a second call does nothing."""
+        """End all threads and give back the session; a second call does nothing."""
         with self._wake:
             self._go(State.QUITTING)
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join()
-        while self._jobs:
-            self._jobs.popleft()[1].cancel()
-        if self._session is not None:
-            self._session.close()
-            self._session = None
+        for waiting in (self._jobs, self._dreams):
+            while waiting:
+                waiting.popleft()[1].cancel()
+        self._close_session()
 
-    # What the threads do.
+    # What they share.
 
     def _need_world(self) -> None:
-        if self._session is None or self._state is State.LOADING_WORLD:
+        if self._session is None or self._state in (State.LOADING_WORLD, State.NO_WORLD):
             raise SessionError(f'state: wanted a world, is {self._state.name}')
 
     def _go(self, state: State) -> None:
@@ -333,15 +584,25 @@ class Simulator:
     def _begin_epoch(self) -> None:
         """Bring the body back to the start, and void all frames that were planned before."""
         self._epoch += 1
-        self.slots.restart()
+        self._restart()
         self._hold(np.eye(4))
+        self._time = self._time.restarted(self.clock.now_ns())
+
+    def _restart(self) -> None:
+        self.slots.restart()
+        self._ahead.restart()
+        self._ticks.restart()
+        self._forget_frames()
+
+    def _forget_frames(self) -> None:
+        self._ready, self._shown, self._generated_until_ns = [], None, 0
 
     def _hold(self, T_odom_base: F64) -> None:
         """Be at rest somewhere from now on."""
         self._motion = Motion(self._config, self.clock.now_ns(), T_odom_base)
 
-    def _submit(self, work: Callable[[], None]) -> Future[None]:
-        future: Future[None] = Future()
+    def _submit(self, work: Callable[[], R]) -> Future[R]:
+        future: Future[R] = Future()
         self._jobs.append((work, future))
         self._wake.notify_all()
         return future
@@ -349,86 +610,225 @@ class Simulator:
     def _quitting(self) -> bool:
         return self._state is State.QUITTING
 
+    def _close_session(self) -> None:
+        session, self._session, self._reprojector = self._session, None, None
+        self._forget_frames()
+        if session is not None:
+            session.close()
+
+    def _tell_loading(self, what: str) -> None:
+        self.loading = what
+
+    def _reprojector_for(self, info: WorldInfo) -> Reprojector | None:
+        """Return what moves frames, where they are moved: a single frame is planned when due."""
+        if not self._late_reprojection or info.chunk_frames == 1:
+            return None
+        self._tell_loading('preparing late reprojection')
+        reprojector = Reprojector(info.height, info.width, info.K)
+        reprojector.warm_up()
+        return reprojector
+
+    def _motion_ahead(self, now_ns: int) -> Motion:
+        """Return the motion that chunks are made for."""
+        return self._motion if self._reprojector is None else self._motion.forecast(now_ns)
+
+    # Making chunks.
+
     def _make(self) -> None:
         """Make chunk after chunk, and do the jobs between them."""
-        while True:
-            with self._wake:
-                self._wake.wait_for(lambda: self._jobs or self._state is State.PLAYING
-                                    or self._quitting())
-                if self._quitting():
-                    break
-                job = self._jobs.popleft() if self._jobs else None
-            if job is not None:
-                work, future = job
-                try:
-                    work()
-                except Exception as error:
-                    future.set_exception(error)
-                else:
-                    future.set_result(None)
-                continue
-            try:
-                self._make_chunk()
-            except Exception as error:
-                # Whatever went wrong in there, the node must live to tell of it.
-                log.exception('the session failed; the simulation is paused')
-                with self._wake:
-                    self.error = f'{type(error).__name__}: {error}'
-                    if self._state is State.PLAYING:
-                        self.pause()
+        while (work := self._next_work()) is not None:
+            work()
         self._due.put(None)
+
+    def _next_work(self) -> Callable[[], None] | None:
+        """Wait for something to do; None when there is nothing any more."""
+        with self._wake:
+            while not self._quitting():
+                if self._jobs:
+                    return self._do_job
+                left_s: float | None = None
+                if self._state is State.PLAYING and not self.lockstep:
+                    now_ns = self.clock.now_ns()
+                    left_s = (self._plan_at_ns(now_ns) - now_ns) / NS
+                # Where chunks are always late, dreams have every other turn.
+                if self._dreams and (left_s is None or left_s > 0 or not self._dreamt):
+                    self._dreamt = True
+                    return self._dream_on
+                if left_s is not None and left_s <= 0:
+                    self._dreamt = False
+                    return self._make_next
+                self._wake.wait(None if left_s is None else min(left_s, LONGEST_WAIT_S))
+        return None
+
+    def _do_job(self) -> None:
+        work, future = self._jobs.popleft()
+        try:
+            result = work()
+        except Exception as error:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    def _dream_on(self) -> None:
+        """Make one more chunk of the first dream."""
+        dream, future = self._dreams[0]
+        try:
+            next(dream)
+            return
+        except StopIteration as end:
+            future.set_result(end.value)
+        except Exception as error:
+            future.set_exception(error)
+        self._dreams.popleft()
+
+    def _plan_at_ns(self, now_ns: int) -> int:
+        session = self._session
+        assert session is not None
+        count = session.info.chunk_frames if self._chunks else session.info.first_chunk_frames
+        if self._reprojector is not None:
+            return self._ahead.plan_at_ns(count, now_ns)
+        return self.slots.plan_at_ns(count, now_ns)
+
+    def _make_next(self) -> None:
+        """Make the next chunk in real time; a failure pauses the simulation."""
+        try:
+            self._make_chunk()
+        except Exception as error:
+            # Whatever went wrong in there, the node must live to tell of it.
+            log.exception('the session failed; the simulation is paused')
+            with self._wake:
+                self.error = f'{type(error).__name__}: {error}'
+                if self._state is State.PLAYING:
+                    self.pause()
 
     def _make_chunk(self) -> None:
         session = self._session
         assert session is not None
         info = session.info
         with self._wake:
-            epoch = self._epoch
-            count = info.chunk_frames if self._chunks else info.first_chunk_frames
-            plan_ns = self.slots.plan_at_ns(count, self.clock.now_ns())
-
-            def interrupted() -> bool:
-                playing = self._state is State.PLAYING and epoch == self._epoch
-                return bool(self._jobs) or not playing
-
-            if not self.clock.wait_until(plan_ns, self._wake, interrupted):
+            if self._state is not State.PLAYING:
                 return
+            count = info.chunk_frames if self._chunks else info.first_chunk_frames
             begin_ns = self.clock.now_ns()
-            stamps_ns, due_ns = self.slots.take(count, begin_ns)
-            moves = [self._motion.at(int(stamp_ns)) for stamp_ns in stamps_ns]
-            commands = [self._motion.command_stamp_ns(int(stamp_ns)) for stamp_ns in stamps_ns]
-        T_odom_base = np.array([T for T, _ in moves])
-        path = camera_path(stamps_ns, T_odom_base, info.T_world_camera, self._T_base_optical)
+            if self._reprojector is None:
+                stamps_ns, due_ns = self.slots.take(count, begin_ns)
+            else:
+                stamps_ns = due_ns = self._ahead.take(count, begin_ns)
+        frames = self._made(session, stamps_ns, due_ns)
+        with self._wake:
+            if frames[0].epoch != self._epoch:
+                return
+            took_ns = self.clock.now_ns() - begin_ns
+            if self._reprojector is not None:
+                self._ahead.learn(took_ns)
+                self._keep(frames)
+                return
+            self.slots.learn(count, took_ns)
+        self._due.put(frames)
+
+    def _keep(self, frames: list[Frame]) -> None:
+        """Let frames be shown from now on, beside those of the chunk before."""
+        self._ready = [*self._ready[-len(frames):], *frames]
+        self._wake.notify_all()
+
+    def _made(
+        self, session: Session, stamps_ns: NDArray[np.int64], due_ns: NDArray[np.int64]
+    ) -> list[Frame]:
+        """Let the session make the next chunk for some stamps."""
+        info = session.info
+        with self._wake:
+            epoch, first = self._epoch, self._frames
+            motion = self._motion_ahead(self.clock.now_ns())
+            moves = [motion.at(int(stamp_ns)) for stamp_ns in stamps_ns]
+            commands = [motion.command_stamp_ns(int(stamp_ns)) for stamp_ns in stamps_ns]
+            path = self._path(info, stamps_ns, np.array([T for T, _ in moves]), self._time)
         wall_s, cpu_s = time.perf_counter(), time.thread_time()
         chunk = session.step(path)
         self.session_cpu_s += time.thread_time() - cpu_s
         chunk_ms = (time.perf_counter() - wall_s) * 1e3
         self.chunk_ms.append(chunk_ms)
-        frames = [
-            Frame(int(stamp), int(due), chunk, k, self._frames + k, epoch, *move, obeyed, chunk_ms)
+        with self._wake:
+            self._chunks += 1
+            self._frames += len(path)
+        return [
+            Frame(int(stamp), int(due), chunk, k, first + k, epoch, *move, obeyed, chunk_ms)
             for k, (stamp, due, move, obeyed) in enumerate(
                 zip(stamps_ns, due_ns, moves, commands, strict=True)
             )
         ]
+
+    def _path(
+        self, info: WorldInfo, stamps_ns: NDArray[np.int64], T_odom_base: F64, course: WorldTime
+    ) -> CameraPath:
+        path = camera_path(stamps_ns, T_odom_base, info.T_world_camera, self._T_base_optical)
+        return CameraPath(path.stamps_ns, path.T_world_camera, course.frames_at(stamps_ns))
+
+    def _dream(
+        self, motions: list[Motion], now_ns: int, chunks: int, told: Callable[[int], bool],
+        epoch: int,
+    ) -> Dream:
+        """Make the chunks of all ways, one at each turn; the session goes on as if it had not."""
+        session, course = self._session, self._time
+        made: list[list[Chunk]] = []
+        begin: SessionState | None = None
+        for motion in motions:
+            made.append([])
+            state, stamp_ns = begin, now_ns
+            for _ in range(chunks):
+                if session is not self._session or session is None or epoch != self._epoch:
+                    raise SessionError('rollout: the world was reset or another was loaded')
+                main = session.save()
+                if begin is None:
+                    begin = state = main
+                assert state is not None
+                count = session.info.chunk_frames if state.chunk \
+                    else session.info.first_chunk_frames
+                stamps_ns = stamp_ns + self.period_ns * np.arange(1, count + 1, dtype=np.int64)
+                poses = np.array([motion.at(int(stamp))[0] for stamp in stamps_ns])
+                try:
+                    session.restore(state)
+                    made[-1].append(
+                        session.step(self._path(session.info, stamps_ns, poses, course)))
+                    state, stamp_ns = session.save(), int(stamps_ns[-1])
+                finally:
+                    session.restore(main)
+                if not told(sum(len(way) for way in made)):
+                    return made
+                yield
+        return made
+
+    # Steps.
+
+    def _step(self) -> None:
+        """Let one period pass, and show what is seen then."""
+        session = self._session
+        assert session is not None
         with self._wake:
-            self._chunks += 1
-            self._frames += count
-            if epoch == self._epoch:
-                self.slots.learn(count, self.clock.now_ns() - begin_ns)
-        self._due.put(frames)
+            stamp_ns = self.clock.now_ns() + self.period_ns
+            self.clock.set(stamp_ns)
+            count = session.info.chunk_frames if self._chunks else session.info.first_chunk_frames
+            missing = not self._ready or self._ready[-1].stamp_ns < stamp_ns
+        if missing:
+            stamps_ns = stamp_ns + self.period_ns * np.arange(count, dtype=np.int64)
+            frames = self._made(session, stamps_ns, stamps_ns)
+            with self._wake:
+                self._keep(frames)
+        if self._reprojector is None:
+            with self._wake:
+                frame = next(frame for frame in self._ready if frame.stamp_ns >= stamp_ns)
+            self._show_safely(frame)
+        else:
+            self._show_at(stamp_ns)
+
+    # Showing frames.
 
     def _play_out(self) -> None:
-        """Show every frame when it is due."""
+        """Show every frame that is not moved when it is due."""
         while (frames := self._due.get()) is not None:
             for frame in frames:
                 if not self._wait_for(frame):
                     break
-                try:
-                    self._show(frame)
-                except Exception as error:
-                    # A frame that cannot be shown must not end the ones after it.
-                    log.exception('a frame could not be published')
-                    self.error = f'{type(error).__name__}: {error}'
+                self._show_safely(frame)
 
     def _wait_for(self, frame: Frame) -> bool:
         """Return True when a frame is due, False when it is void."""
@@ -438,3 +838,87 @@ class Simulator:
 
         with self._wake:
             return self.clock.wait_until(frame.due_ns, self._wake, void)
+
+    def _show_safely(self, frame: Frame) -> None:
+        """Show a frame; one that cannot be shown must not end the ones after it."""
+        try:
+            self._show(frame)
+        except Exception as error:
+            log.exception('a frame could not be published')
+            self.error = f'{type(error).__name__}: {error}'
+
+    def _ticking(self) -> bool:
+        """Return whether frames are to be moved to where the body is, tick by tick."""
+        return (self._state is State.PLAYING and self._reprojector is not None
+                and not self.lockstep and bool(self._ready))
+
+    def _tick_on(self) -> None:
+        """At every tick show what is seen from where the body is."""
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._ticking() or self._quitting())
+                if self._quitting():
+                    return
+                epoch = self._epoch
+                stamp_ns = self._ticks.next_ns(self.clock.now_ns())
+
+                def void(epoch: int = epoch) -> bool:
+                    return epoch != self._epoch or not self._ticking()
+
+                if not self.clock.wait_until(stamp_ns, self._wake, void):
+                    continue
+                self._ticks.take()
+            self._show_at(stamp_ns)
+
+    def _show_at(self, stamp_ns: int) -> None:
+        """Show the frame that is nearest to where the body is at a stamp, moved there."""
+        with self._showing:
+            frame = self._moved_to(stamp_ns)
+            if frame is not None:
+                self._show_safely(frame)
+
+    def _moved_to(self, stamp_ns: int) -> Frame | None:
+        """Return what is to be shown at a stamp; None if there is nothing any more."""
+        with self._wake:
+            session, reprojector, before = self._session, self._reprojector, self._shown
+            if session is None or reprojector is None or not self._ready:
+                return None
+            T_odom_base, twist = self._motion.at(stamp_ns)
+            command_ns = self._motion.command_stamp_ns(stamp_ns)
+            info, epoch = session.info, self._epoch
+            T_world_camera = self._path(
+                info, np.array([stamp_ns]), T_odom_base[None], self._time).T_world_camera[0]
+            nearest = _nearest(
+                self._ready, T_world_camera, stamp_ns,
+                VIDEO_MPS if info.source_frames > 1 else STILL_MPS)
+            fresh = [frame for frame in self._ready
+                     if self._generated_until_ns < frame.stamp_ns <= stamp_ns]
+            if fresh:
+                self._generated_until_ns = fresh[-1].stamp_ns
+        for frame in fresh:
+            with suppress(Exception):
+                self._show_generated(frame)
+        moved = None
+        if np.abs(nearest.T_world_camera - T_world_camera).max() > SAME_POSE:
+            moved = reprojector.move(nearest.picture, T_world_camera, before)
+        frame = nearest.at(stamp_ns, T_odom_base, twist, command_ns, moved)
+        with self._wake:
+            if epoch != self._epoch:
+                return None
+            self._shown = frame.picture
+        return frame
+
+
+def _nearest(
+    frames: list[Frame], T_world_camera: F64, stamp_ns: int, mps: float
+) -> Frame:
+    """Return the frame from whose camera another is nearest: metres, radians, seconds."""
+    T = np.array([frame.T_world_camera for frame in frames])
+    apart = inverse(T_world_camera) @ T
+    cosine = (np.trace(apart[:, :3, :3], axis1=1, axis2=2) - 1.0) / 2.0
+    age_s = np.array([abs(frame.stamp_ns - stamp_ns) for frame in frames]) / NS
+    cost = (np.linalg.norm(apart[:, :3, 3], axis=1) + np.arccos(np.clip(cosine, -1.0, 1.0))
+            + mps * age_s)
+    return frames[int(np.argmin(cost))]
+
+

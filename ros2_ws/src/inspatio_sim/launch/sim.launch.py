@@ -20,6 +20,9 @@ PARAMETERS = {
     'star_dtype': str,
     'star_compile': 'true'.__eq__,
     'resolution': str,
+    'clock': str,
+    'late_reprojection': 'true'.__eq__,
+    'autostart': 'true'.__eq__,
 }
 
 
@@ -31,6 +34,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
         if (value := LaunchConfiguration(name).perform(context))
     }
     sim_time = LaunchConfiguration('use_sim_time').perform(context)
+    lockstep = given.get('clock') == 'lockstep'
     if sim_time:
         # The simulator is the source of the clock, so it must not also listen to it.
         given['publish_clock'] = sim_time == 'true'
@@ -49,7 +53,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
         executable='rviz2',
         namespace=LaunchConfiguration('namespace'),
         arguments=['-d', PathJoinSubstitution([FindPackageShare(PACKAGE), 'rviz', 'sim.rviz'])],
-        parameters=[{'use_sim_time': sim_time == 'true'}],
+        parameters=[{'use_sim_time': sim_time == 'true' or lockstep}],
         condition=IfCondition(LaunchConfiguration('rviz')),
     )
     return [simulator, rviz]
@@ -102,6 +106,26 @@ def generate_launch_description() -> LaunchDescription:
             'resolution',
             default_value='',
             description=f'Rows x columns of the pictures, or native ({AS_FILE})',
+        ),
+        DeclareLaunchArgument(
+            'clock',
+            default_value='',
+            choices=['', 'realtime', 'lockstep'],
+            description='Whether time runs, or moves by the step services alone and is published '
+            f'on /clock ({AS_FILE})',
+        ),
+        DeclareLaunchArgument(
+            'late_reprojection',
+            default_value='',
+            choices=['', 'true', 'false'],
+            description=f'Whether generated pictures are moved to the newest pose ({AS_FILE})',
+        ),
+        DeclareLaunchArgument(
+            'autostart',
+            default_value='',
+            choices=['', 'true', 'false'],
+            description='Whether the node configures and activates itself; false for a lifecycle '
+            f'manager ({AS_FILE})',
         ),
         DeclareLaunchArgument(
             'params_file',

@@ -25,6 +25,8 @@ from inspatio_star.errors import CheckpointError
 SUFFIXES = ('.safetensors', '.pth')
 # What can be cast into one another without a scale; 8-bit weights, for one, cannot.
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
+# Bytes: what torch's own memory starts at multiples of.
+ALIGNED = 64
 NAMED = 8  # keys that an error names; it counts the others
 
 
@@ -157,7 +159,9 @@ def place(
     """
     Fill a module that was built on the meta device; it is for inference from then on.
 
-    On the CPU and without a cast the module goes on reading from the file that was mapped.
+    On the CPU, without a cast and where the file holds it aligned, a weight goes on being read
+    from the file that was mapped.  Others are copied: products of unaligned ones have other last
+    bits, and the same weights shall give the same pictures wherever they come from.
 
     :param state: a tensor for every name of the module, and no other.
     :param what: of whom the weights are, for the messages.
@@ -178,7 +182,8 @@ def place(
         ):
             raise CheckpointError(f'{what}: wanted {name} as {wanted[name].dtype} or what can be '
                                   f'cast to it, got {tensor.dtype}')
-        placed[name] = tensor.to(device, dtype if tensor.is_floating_point() else None)
+        put = tensor.to(device, dtype if tensor.is_floating_point() else None)
+        placed[name] = put.clone() if put.is_cpu and put.data_ptr() % ALIGNED else put
     module.load_state_dict(placed, strict=True, assign=True)
     if torch.device(device).type != 'meta':
         left = [name for name, tensor in (*module.named_parameters(), *module.named_buffers())

@@ -76,7 +76,8 @@ class Pose:
             raise CommandError(
                 f'quaternion xyzw: wanted length 1, got {length:.6g} in {quat_xyzw.tolist()}'
             )
-        unit = quat_xyzw / length
+        # One of unit length stays what it is, to the bit.
+        unit = quat_xyzw if abs(length - 1.0) < 1e-15 else quat_xyzw / length
         unit.setflags(write=False)
         object.__setattr__(self, 'position_m', position_m)
         object.__setattr__(self, 'quat_xyzw', unit)
@@ -119,10 +120,23 @@ class PathCommand:
 
 @dataclass(frozen=True, eq=False)
 class TeleportCommand:
-    """Be at a pose of ``base_link`` in ``odom`` at once, and at rest there."""
+    """
+    Be at a pose of ``base_link`` in ``odom`` at once.
+
+    :param stamp_ns: when.
+    :param pose: where.
+    :param twist: (6,) how to move there, held as a twist command is: m/s, then rad/s, in
+        ``base_link``; at rest by default.
+    :raises CommandError: if a number is not finite.
+    """
 
     stamp_ns: int
     pose: Pose
+    twist: F64 = field(default_factory=lambda: np.zeros(6))
+
+    def __post_init__(self) -> None:
+        """Check and freeze the numbers."""
+        object.__setattr__(self, 'twist', _frozen(self.twist, (6,), 'twist', CommandError))
 
 
 Command = TwistCommand | PathCommand | TeleportCommand
@@ -135,11 +149,14 @@ class CameraPath:
 
     :param stamps_ns: (N,) int64, strictly increasing nanoseconds.
     :param T_world_camera: (N, 4, 4) float64; optical axes: x right, y down, z forward.
+    :param source_frames: (N,) int64, which picture of the world each of them sees, from 0; None:
+        frame t of a session sees picture t, and the last one for ever.
     :raises ValueError: if a shape, a number or the order is wrong.
     """
 
     stamps_ns: NDArray[np.int64]
     T_world_camera: F64
+    source_frames: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         """Check and freeze the arrays."""
@@ -161,6 +178,16 @@ class CameraPath:
         stamps.setflags(write=False)
         object.__setattr__(self, 'stamps_ns', stamps)
         object.__setattr__(self, 'T_world_camera', T)
+        if self.source_frames is not None:
+            source = np.array(self.source_frames)
+            if source.shape != stamps.shape or source.dtype.kind != 'i' or (source < 0).any():
+                raise ValueError(
+                    f'source_frames: wanted {stamps.size} integers from 0 on, got {source.dtype} '
+                    f'{source.tolist()}'
+                )
+            source = source.astype(np.int64)
+            source.setflags(write=False)
+            object.__setattr__(self, 'source_frames', source)
 
     def __len__(self) -> int:
         """Return the number of cameras."""
@@ -216,6 +243,8 @@ class WorldInfo:
     :param T_world_camera: (4, 4) float64, where the camera starts.
     :param first_chunk_frames: length of the first chunk after a reset.
     :param chunk_frames: length of every later chunk.
+    :param source_frames: pictures that the world has: one, or those of a video.
+    :param source_rate_hz: how fast they follow one another; None for stills, or if nobody knows.
     :param prompt: the words that describe the world; may be empty.
     :param licence: licence of the pictures that the world is made from.
     :param source: where these pictures come from.
@@ -229,13 +258,15 @@ class WorldInfo:
     T_world_camera: F64
     first_chunk_frames: int = 1
     chunk_frames: int = 1
+    source_frames: int = 1
+    source_rate_hz: float | None = None
     prompt: str = ''
     licence: str = ''
     source: str = ''
 
     def __post_init__(self) -> None:
         """Check sizes and freeze the matrices."""
-        for name in ('height', 'width', 'first_chunk_frames', 'chunk_frames'):
+        for name in ('height', 'width', 'first_chunk_frames', 'chunk_frames', 'source_frames'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name}: wanted at least 1, got {getattr(self, name)}')
         object.__setattr__(self, 'K', _frozen(self.K, (3, 3), 'K'))

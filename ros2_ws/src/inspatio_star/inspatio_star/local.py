@@ -173,12 +173,13 @@ class StarSession:
     """
     A :class:`~inspatio_star.session.Session` whose pictures a model makes.
 
-    Frame t is conditioned on source frame min(t, last).  Where the reference has seen the surface
-    the depth is the constraint's; elsewhere it is completed from the generated picture.
+    Each frame is conditioned on the source frame that its path names.  Where the reference has
+    seen the surface the depth is the constraint's; elsewhere it is completed from the generated
+    picture.
 
-    Source and render are encoded as one batch.  Once a chunk that shows the last source frame
-    alone leaves the source's half of the encoder's state as it was, to the bit, all chunks after
-    it would give the same latents: they are kept, and the render is encoded alone.
+    Source and render are encoded as one batch.  Once a chunk of a world of one picture leaves the
+    source's half of the encoder's state as it was, to the bit, all chunks after it would give the
+    same latents: they are kept, and the render is encoded alone.
 
     :param world: what to move in.
     :param model: what imagines.
@@ -265,7 +266,7 @@ class StarSession:
         decoder = self._decoder.branch()
 
         with timed(stage_ms, 'warp'):
-            frames = [min(progress.frame + k, len(self._frames) - 1) for k in range(len(path))]
+            frames = progress.sources(path)
             renders = [
                 self._warper.render_float([self._view(frame)], T)
                 for frame, T in zip(frames, path.T_world_camera, strict=True)
@@ -353,10 +354,10 @@ class StarSession:
         self._encoder, self._decoder = EncoderState(), DecoderState()
 
     def _view(self, index: int) -> View:
-        """Return a source frame; of a video only the newest ones are kept."""
+        """Return a source frame; of a video only those around it are kept."""
         if index not in self._views:
             frame = self._frames[index]
-            self._views = {k: view for k, view in self._views.items() if k >= index - 1}
+            self._views = {k: view for k, view in self._views.items() if abs(k - index) <= 1}
             self._views[index] = View(frame.rgb, frame.depth_m, frame.K, frame.T_world_camera)
         return self._views[index]
 
@@ -378,7 +379,8 @@ class StarSession:
         video = video_BTHW3.permute(0, 4, 1, 2, 3).to(self._device, self._dtype)
         latents = self._model.encoder.encode(video, after).transpose(1, 2)
         reference = latents[:1] if still is None else still
-        stands = self._reuse_still and still is None and frames[0] == len(self._frames) - 1
+        # A video that stands can go on again.
+        stands = self._reuse_still and still is None and len(self._frames) == 1
         if stands and _stream(before, 0).equals(_stream(after, 0)):
             # Clones, because views would keep what is no longer needed alive.
             still = reference.clone()

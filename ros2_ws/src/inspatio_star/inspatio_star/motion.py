@@ -9,8 +9,8 @@ nothing about where the body is at a given stamp.  Frame ``base_link`` in ``odom
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -42,6 +42,8 @@ NS = 1_000_000_000
 RAMP_STEP_S = 0.005
 # How far back a pose can still be asked for.
 HISTORY_NS = 2 * NS
+# As long as a forecast lets a velocity last: longer than anybody looks ahead.
+LASTING_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -275,11 +277,12 @@ def _in_plane(T: F64) -> F64:
 
 @dataclass(frozen=True, eq=False)
 class _Segment:
-    """One command from its stamp on."""
+    """One command from its stamp on; none is the rest that the body begins with."""
 
     stamp_ns: int
-    command_ns: int
     T_odom_start: F64
+    twist: F64
+    command: Command | None
     program: _Program
 
 
@@ -287,7 +290,7 @@ class Motion:
     """
     Where ``base_link`` is in ``odom``, at any stamp of the last two seconds or of the future.
 
-    What is said of the future is the forecast under the newest command.
+    What is said of the future holds if no other command comes.
 
     :param config: limits, mode and timeout.
     :param stamp_ns: since when the body is at rest.
@@ -299,8 +302,7 @@ class Motion:
     ) -> None:
         self.config = config
         start = check_rigid(np.eye(4) if T_odom_base is None else T_odom_base, 'T_odom_base')
-        rest = _Drive(np.zeros(6), np.zeros(6), 0.0, config)
-        self._segments = [_Segment(stamp_ns, 0, start, rest)]
+        self._segments = [self._segment(stamp_ns, start, np.zeros(6), None)]
 
     @property
     def newest_ns(self) -> int:
@@ -328,21 +330,30 @@ class Motion:
                 f'stamp: wanted none before the newest command obeyed, got one that is '
                 f'{(self.newest_ns - stamp_ns) / 1e6:.3f} ms older'
             )
-        T, twist = self.at(stamp_ns)
-        program: _Program
-        match command:
-            case TwistCommand():
-                target = self._limited(command.linear_mps, command.angular_radps)
-                program = _Drive(twist, target, self.config.command_timeout_s, self.config)
-            case PathCommand():
-                program = _BrakeThenRoute(twist, T, command.poses, self.config)
-            case TeleportCommand():
-                T = rigid_from_pose(command.pose)
-                program = _Drive(np.zeros(6), np.zeros(6), 0.0, self.config)
+        segment = self._segment(stamp_ns, *self.at(stamp_ns), command)
         # Besides the recent segments, the one before them says where they began.
         old = sum(s.stamp_ns < stamp_ns - HISTORY_NS for s in self._segments)
         self._segments = self._segments[max(old - 1, 0) :]
-        self._segments.append(_Segment(stamp_ns, stamp_ns, T, program))
+        self._segments.append(segment)
+
+    def _segment(
+        self, stamp_ns: int, T_odom_base: F64, twist: F64, command: Command | None
+    ) -> _Segment:
+        """Return what the body does from a stamp on, given where it is then and how it moves."""
+        config, program = self.config, _Drive(np.zeros(6), np.zeros(6), 0.0, self.config)
+        T = T_odom_base
+        match command:
+            case TwistCommand():
+                target = self._limited(command.linear_mps, command.angular_radps)
+                program = _Drive(twist, target, config.command_timeout_s, config)
+            case PathCommand():
+                route = _BrakeThenRoute(twist, T, command.poses, config)
+                return _Segment(stamp_ns, T, twist, command, route)
+            case TeleportCommand():
+                T = rigid_from_pose(command.pose)
+                target = self._limited(command.twist[:3], command.twist[3:])
+                program = _Drive(target, target, config.command_timeout_s, config)
+        return _Segment(stamp_ns, T, twist, command, program)
 
     def _limited(self, linear_mps: F64, angular_radps: F64) -> F64:
         if self.config.mode == 'planar':
@@ -374,6 +385,76 @@ class Motion:
         T, twist = segment.program.at(max(stamp_ns - segment.stamp_ns, 0) / NS)
         return segment.T_odom_start @ T, twist
 
+    def forecast(self, stamp_ns: int) -> Motion:
+        """
+        Return the motion that is to be expected at a stamp: a velocity that is held lasts.
+
+        Whoever sends velocities sends the next one before the last has timed out.
+        """
+        newest = self._segments[-1]
+        held_ns = int(self.config.command_timeout_s * NS)
+        if not isinstance(newest.command, TwistCommand) or stamp_ns > newest.stamp_ns + held_ns:
+            return self
+        lasting = Motion(replace(self.config, command_timeout_s=LASTING_S))
+        lasting._segments = [*self._segments[:-1], lasting._segment(
+            newest.stamp_ns, newest.T_odom_start, newest.twist, newest.command)]
+        return lasting
+
     def command_stamp_ns(self, stamp_ns: int) -> int:
         """Return the stamp of the command that is obeyed at a stamp, 0 if none yet."""
-        return self._segment_at(stamp_ns).command_ns
+        segment = self._segment_at(stamp_ns)
+        return segment.stamp_ns if segment.command is not None else 0
+
+    def saved(self) -> dict[str, Any]:
+        """Return the newest command and where the body was at it: JSON, exact to the bit."""
+        newest = self._segments[-1]
+        command = newest.command
+        said: list[list[float]] = []
+        match command:
+            case TwistCommand():
+                said = [command.linear_mps.tolist(), command.angular_radps.tolist()]
+            case PathCommand():
+                said = [[*p.position_m.tolist(), *p.quat_xyzw.tolist()] for p in command.poses]
+            case TeleportCommand():
+                pose = command.pose
+                said = [[*pose.position_m.tolist(), *pose.quat_xyzw.tolist()],
+                        command.twist.tolist()]
+        return {
+            'stamp_ns': newest.stamp_ns, 'T_odom_base': newest.T_odom_start.tolist(),
+            'twist': newest.twist.tolist(), 'command': type(command).__name__, 'said': said,
+        }
+
+    @classmethod
+    def restored(cls, config: MotionConfig, saved: dict[str, Any], later_ns: int = 0) -> Motion:
+        """
+        Return the motion that was saved.
+
+        :param config: limits and timeout, which are not saved.
+        :param later_ns: how much later everything happens.
+        :raises ValueError: if it is none; also KeyError and TypeError.
+        """
+        stamp_ns, said = int(saved['stamp_ns']) + later_ns, saved['said']
+
+        def pose(numbers: list[float]) -> Pose:
+            return Pose(np.array(numbers[:3]), np.array(numbers[3:]))
+
+        command: Command | None
+        match saved['command']:
+            case 'NoneType':
+                command = None
+            case 'TwistCommand':
+                command = TwistCommand(stamp_ns, np.array(said[0]), np.array(said[1]))
+            case 'PathCommand':
+                command = PathCommand(stamp_ns, tuple(pose(numbers) for numbers in said))
+            case 'TeleportCommand':
+                command = TeleportCommand(stamp_ns, pose(said[0]), np.array(said[1]))
+            case other:
+                raise ValueError(f'command: wanted one of a motion, got {other!r}')
+        motion = cls(config, stamp_ns, saved['T_odom_base'])
+        start = motion._segments[0].T_odom_start
+        twist = np.array(saved['twist'], np.float64)
+        if twist.shape != (6,) or not np.isfinite(twist).all():
+            raise ValueError(f'twist: wanted six finite numbers, got {saved["twist"]}')
+        if command is not None:
+            motion._segments = [motion._segment(stamp_ns, start, twist, command)]
+        return motion

@@ -128,10 +128,10 @@ class NanoSession:
     """
     A :class:`~inspatio_star.session.Session` whose unseen pixels a small model makes.
 
-    Frame t is conditioned on source frame min(t, last).  Where the reference has seen the surface
-    colour and depth are the constraint's, but that a near thing's edge, which covers a pixel in
-    part, mixes with what is behind it; elsewhere the colour is the model's, the depth that of the
-    background, which goes on behind what hid it.
+    Each frame is conditioned on the source frame that its path names.  Where the reference has
+    seen the surface colour and depth are the constraint's, but that a near thing's edge, which
+    covers a pixel in part, mixes with what is behind it; elsewhere the colour is the model's, the
+    depth that of the background, which goes on behind what hid it.
 
     :param world: what to move in.
     :param model: what imagines.
@@ -200,8 +200,7 @@ class NanoSession:
         self._progress.require_next(path)
         progress, stage_ms = self._progress, dict[str, float]()
         with timed(stage_ms, 'warp'):
-            numbers = [min(progress.frame + k, len(self._frames) - 1) for k in range(len(path))]
-            views = [self._view(number) for number in numbers]
+            views = [self._view(number) for number in progress.sources(path)]
             guesses, memory = self._guesses(views, path.T_world_camera)
         with timed(stage_ms, 'encode'):
             small = self._shared(lambda _, k: self._small(guesses[k]), len(path))
@@ -278,10 +277,10 @@ class NanoSession:
         return results  # type: ignore[return-value]  # all are there
 
     def _view(self, index: int) -> View:
-        """Return a source frame; of a video only the newest ones are kept."""
+        """Return a source frame; of a video only those around it are kept."""
         if index not in self._views:
             frame = self._frames[index]
-            self._views = {k: view for k, view in self._views.items() if k >= index - 1}
+            self._views = {k: view for k, view in self._views.items() if abs(k - index) <= 1}
             self._views[index] = View(frame.rgb, frame.depth_m, frame.K, frame.T_world_camera)
         return self._views[index]
 

@@ -54,10 +54,15 @@ class Progress:
         """
         Check that a path fits the next chunk.
 
-        :raises ValueError: if it has another length.
+        :raises ValueError: if it has another length, or wants a picture that the world has not.
         :raises SessionError: if the session is closed.
         """
         self.require_open()
+        if path.source_frames is not None and path.source_frames.max() >= self.info.source_frames:
+            raise ValueError(
+                f'source_frames: wanted less than {self.info.source_frames}, '
+                f'got {path.source_frames.tolist()}'
+            )
         if len(path) != self.next_frames:
             raise ValueError(
                 f'path: wanted {self.next_frames} cameras for chunk {self.chunk}, got {len(path)}'
@@ -67,6 +72,13 @@ class Progress:
     def next_frames(self) -> int:
         """Length of the next chunk."""
         return self.info.chunk_frames if self.chunk else self.info.first_chunk_frames
+
+    def sources(self, path: CameraPath) -> list[int]:
+        """Return which picture of the world each camera of the next chunk sees."""
+        if path.source_frames is not None:
+            return [int(number) for number in path.source_frames]
+        last = self.info.source_frames - 1
+        return [min(self.frame + k, last) for k in range(len(path))]
 
     def advance(self) -> None:
         """Count the next chunk as made."""

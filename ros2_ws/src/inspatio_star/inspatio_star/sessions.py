@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 import logging
 from pathlib import Path
@@ -69,6 +70,7 @@ DEFAULTS = StarOptions()
 def open_session(
     kind: str, world: str | None, resolution: str = 'native', K: F64 | None = None,
     preset: str = 'star-nano', options: StarOptions = DEFAULTS,
+    told: Callable[[str], None] = lambda _: None,
 ) -> Session:
     """
     Return a new session.
@@ -79,6 +81,7 @@ def open_session(
     :param K: (3, 3) intrinsics of the pictures, pixels; None for the world's.
     :param preset: of a star session: the model. One without public weights gets random ones.
     :param options: of a star session.
+    :param told: hears what is being done, in words.
     :raises SessionError: if the kind is unknown, or wants a world and has none; if this machine
         has not the device that is wanted, or no compiler.
     :raises WorldError: if the world or the resolution is unusable.
@@ -95,12 +98,14 @@ def open_session(
     if world is None:
         raise SessionError(f'{kind} session: wanted a world, got none')
     height, width = size or (None, None)
+    told('reading the world')
+    opened = load(world_path(world))
     if kind == 'star':
         from inspatio_star.presets import preset_named
 
         sizes = preset_named(preset)
         if sizes.nano is not None:
-            return _open_nano(load(world_path(world)), height, width, K, sizes, options)
+            return _open_nano(opened, height, width, K, sizes, options, told)
         if K is not None:
             raise SessionError(
                 f'star session, {preset}: wanted the intrinsics of the world, got others')
@@ -108,14 +113,16 @@ def open_session(
             raise SessionError(
                 f'star session, {preset}: wanted the weights of the preset, and the cache on, '
                 f'got weights {options.weights!r} and cache {options.cache}')
-        return _open_star(load(world_path(world)), height, width, sizes, options)
+        return _open_star(opened, height, width, sizes, options, told)
     from inspatio_star.warp_session import WarpSession
 
-    return WarpSession(load(world_path(world)), height, width, K)
+    told('preparing the warp')
+    return WarpSession(opened, height, width, K)
 
 
 def _open_star(
-    world: World, height: int | None, width: int | None, sizes: Preset, options: StarOptions
+    world: World, height: int | None, width: int | None, sizes: Preset, options: StarOptions,
+    told: Callable[[str], None],
 ) -> Session:
     from dataclasses import replace
 
@@ -135,6 +142,7 @@ def _open_star(
     )
     if options.compile:
         require_compiler(device)
+    told(f'loading the weights of {sizes.name}')
     if sizes.files:
         model = load_model(sizes, default_folder(), options.decoder, device, dtype)
         text = prompt_rows(world.prompt, sizes)
@@ -146,13 +154,14 @@ def _open_star(
     session = StarSession(world, model, height, width, text)
     if options.compile:
         log.info('compiling: this takes minutes')
+        told('compiling the model, which takes minutes')
         _rehearse(session)
     return session
 
 
 def _open_nano(
     world: World, height: int | None, width: int | None, K: F64 | None, sizes: Preset,
-    options: StarOptions,
+    options: StarOptions, told: Callable[[str], None],
 ) -> Session:
     from inspatio_star.nano_session import NanoSession, load_nano
     from inspatio_star.weights import trained_file
@@ -163,8 +172,12 @@ def _open_nano(
     path = Path(options.weights) if options.weights else trained_file(sizes)
     log.info('star session: preset %s, %s on %s, weights %s', sizes.name,
              str(dtype).removeprefix('torch.'), device, path)
-    return NanoSession(world, load_nano(path, device, dtype), height, width, K,
-                       cache=options.cache)
+    told(f'loading the weights of {sizes.name}')
+    session = NanoSession(world, load_nano(path, device, dtype), height, width, K,
+                          cache=options.cache)
+    told('making two chunks, to warm up')
+    _rehearse(session)
+    return session
 
 
 def place(options: StarOptions) -> tuple[torch.device, torch.dtype]:
@@ -187,7 +200,7 @@ def place(options: StarOptions) -> tuple[torch.device, torch.dtype]:
 
 
 def _rehearse(session: Session) -> None:
-    """Make the two kinds of chunks once, so that all is compiled before a picture is due."""
+    """Make both kinds of chunks once, so that all is compiled before a picture is due."""
     info = session.info
     for count in (info.first_chunk_frames, info.chunk_frames):
         session.step(CameraPath(np.arange(count), np.tile(info.T_world_camera, (count, 1, 1))))

@@ -21,7 +21,7 @@ class WarpSession:
     """
     A :class:`~inspatio_star.session.Session` that renders the world's pictures from each camera.
 
-    Frame t sees source frame min(t, last), so a video plays on while the camera moves.  Nothing
+    A video plays on while the camera moves, as the path says.  Nothing
     is random: every seed gives the same pictures.
 
     :param world: what to render.
@@ -75,8 +75,8 @@ class WarpSession:
         rgb = np.empty((count, height, width, 3), np.uint8)
         depth_m = np.empty((count, height, width), np.float32)
         known = np.empty((count, height, width), np.bool_)
-        for k in range(count):
-            view = self._view_at(min(self._progress.frame + k, len(self._frames) - 1))
+        for k, number in enumerate(self._progress.sources(path)):
+            view = self._view_at(number)
             render = self._open_warper().render([view], path.T_world_camera[k])
             rgb[k], depth_m[k], known[k] = render.rgb, render.depth_m, render.known
         index = self._progress.chunk

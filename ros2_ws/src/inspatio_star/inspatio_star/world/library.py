@@ -16,13 +16,18 @@ def search_folders() -> list[Path]:
 
 def found_worlds() -> list[Path]:
     """Return every folder with a ``world.json`` in the search folders, in order."""
-    return [
-        path.parent
-        for folder in search_folders()
-        if folder.is_dir()
-        for path in sorted(folder.glob('*/world.json'))
-        if not path.parent.name.startswith('.')
-    ]
+    return [world for folder in search_folders() for world in worlds_in(folder)]
+
+
+def is_world_folder(path: Path) -> bool:
+    """Return whether a folder looks like a world; what is in it is not read."""
+    return (path / 'world.json').is_file()
+
+
+def worlds_in(folder: Path) -> list[Path]:
+    """Return every folder with a ``world.json`` in a folder, by name; none if it is no folder."""
+    return [path.parent for path in sorted(folder.glob('*/world.json'))
+            if not path.parent.name.startswith('.')]
 
 
 def world_path(name: str | os.PathLike[str]) -> Path:

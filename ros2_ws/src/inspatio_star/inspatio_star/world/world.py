@@ -156,6 +156,8 @@ class World:
             T_world_camera=first.T_world_camera,
             first_chunk_frames=first_chunk_frames,
             chunk_frames=chunk_frames,
+            source_frames=len(self.frames),
+            source_rate_hz=self.frame_rate_hz,
             prompt=self.prompt,
             licence=self.licence,
             source=self.source,
