@@ -18,7 +18,7 @@ configs=${CONFIGS:-$here/ros2_ws/src/inspatio_star/inspatio_star/train/configs}
 source "$here/ros2_ws/activate.sh"
 # Threads that wait shall sleep: those that spin take the time of whoever else computes.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive} OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-for stage in motion perceptual causal jdmd; do
+for stage in stem motion perceptual causal jdmd; do
     torchrun --standalone --nproc-per-node "${PROCESSES:-2}" -m inspatio_star.train "$stage" \
         --config "$configs/nano_$stage.toml" --data "$data" --out "$out" --resume
 done

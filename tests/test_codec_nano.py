@@ -32,7 +32,7 @@ def video(frames: int, height: int = 32, width: int = 48, batch: int = 1) -> Ten
 
 def test_sizes_are_those_of_the_preset() -> None:
     preset = preset_named('star-nano')
-    assert preset.nano == NanoConfig()
+    assert preset.nano == NanoConfig(stem=32)
     assert (preset.nano.latent_channels, preset.nano.mask_channels) == (768, 64)
     assert preset.dit.grid(80 // 8, 136 // 8) == (10, 17)
 

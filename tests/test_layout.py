@@ -32,10 +32,9 @@ WORLD = CONTRACT | {f'inspatio_star.{name}' for name in (
 MODEL = {'inspatio_star.codec', 'inspatio_star.star'}
 SESSIONS = {f'inspatio_star.{name}' for name in (
     'checkpoint', 'checkpoint_codec', 'checkpoint_dit', 'checkpoint_text', 'depth', 'fake',
-    'fill', 'filler', 'golden', 'local', 'nano_session', 'overlap', 'parity', 'parity_dit',
-    'parity_keys', 'parity_scheduler', 'parity_t5', 'parity_taehv', 'parity_vae', 'presets',
-    'reproject', 'sessions', 'text',
-    'warp_session', 'weights')}
+    'fill', 'filler', 'golden', 'local', 'nano_dit', 'nano_session', 'overlap', 'parity',
+    'parity_dit', 'parity_keys', 'parity_scheduler', 'parity_t5', 'parity_taehv', 'parity_vae',
+    'presets', 'reproject', 'sessions', 'silhouettes', 'text', 'warp_session', 'weights')}
 CONSUMERS = {'inspatio_star.env', 'inspatio_star.eval', 'inspatio_star.render'}
 REMOTE = {'inspatio_star.remote.client', 'inspatio_star.remote.server'}
 CORE = WORLD | MODEL | SESSIONS | CONSUMERS | REMOTE  # all but train: nobody imports it

@@ -45,21 +45,34 @@ from inspatio_star.train.config import (
 from inspatio_star.train.denoiser import Denoiser, sample_chunk
 from inspatio_star.train.engine import Run, rate_at
 from inspatio_star.train.jdmd import Jdmd, Task, repeat_last_step, rollout
-from inspatio_star.train.losses import picture_gradients, regression, weighted_square
-from inspatio_star.train.models import codec_of, evaluation_of, new_dit, optimizers_of, stage_of
+from inspatio_star.train.losses import (
+    log_square,
+    picture_gradients,
+    regression,
+    weighted_square,
+)
+from inspatio_star.train.models import (
+    STAGES,
+    codec_of,
+    evaluation_of,
+    new_dit,
+    optimizers_of,
+    stage_of,
+)
 from inspatio_star.train.saved import newest
-from inspatio_star.train.stages import CausalInit, MotionTeacher, PerceptualTeacher
+from inspatio_star.train.stages import CausalInit, MotionTeacher, PerceptualTeacher, StemAlone
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
 FRAMES, HEIGHT, WIDTH = 33, 16, 24
 # Sizes of a model that learns in a moment; its latents are blocks of 4 frames of 4x4 pixels.
 TINY = {
-    'nano': {'spatial_factor': 4},
+    'nano': {'spatial_factor': 4, 'stem': 4},
     'dit': {'dim': 24, 'ffn_dim': 48, 'num_heads': 2, 'num_layers': 2, 'freq_dim': 16,
             'latent_channels': 192, 'mask_channels': 16},
 }
-MODEL = preset_named('star-nano', {**TINY, 'height': HEIGHT, 'width': WIDTH})
+MODEL = preset_named('star-nano', {**TINY, 'height': HEIGHT, 'width': WIDTH,
+                                   'sampler': {'steps': (1000, 500)}})
 CONFIG = TrainConfig(
     model=MODEL, height=HEIGHT, width=WIDTH, batch=2, steps=6, precision='float32', workers=0,
     evaluate_every=3, evaluate_clips=1, evaluate_height=HEIGHT, evaluate_width=WIDTH,
@@ -108,6 +121,7 @@ def denoiser(seed: int = 0, prediction: str = 'residual') -> Denoiser:
     model = replace(MODEL, sampler=replace(MODEL.sampler, prediction=prediction))
     dit = new_dit(model, seed)
     torch.nn.init.normal_(dit.head.out.weight, std=0.1)
+    torch.nn.init.normal_(dit.stem.leave.weight, std=0.1)
     return Denoiser(dit, model.sampler)
 
 
@@ -214,6 +228,15 @@ def test_unseen_pixels_weigh_more() -> None:
     assert weighted_square(1 - x0, truth, weights).item() == pytest.approx(0.25)
 
 
+def test_decibels_count_clips_alike() -> None:
+    truth, weights = torch.zeros(2, 1, 48, 2, 2), torch.ones(2, 1, 48, 2, 2)
+    x0 = torch.tensor((1.0, 0.1)).reshape(2, 1, 1, 1, 1).expand_as(truth)
+    assert log_square(x0, truth, weights).item() == pytest.approx(
+        (np.log(1.001) + np.log(0.011)) / 2, rel=1e-5)
+    assert regression(x0, truth, weights, LossConfig(relative=True), None).item() == \
+        log_square(x0, truth, weights).item()
+
+
 def test_gradients_see_edges_and_no_shift_of_grey() -> None:
     codec = NanoConfig(spatial_factor=4, temporal_factor=1)
     truth = torch.zeros(1, 1, 48, 2, 2)
@@ -228,6 +251,36 @@ def test_gradients_see_edges_and_no_shift_of_grey() -> None:
 
 
 # Stages
+
+
+def test_the_stem_sees_pictures_cell_by_cell(data: Path) -> None:
+    one = Clips(data / 'train').clip(0, HEIGHT, WIDTH)
+    codec, batch = codec_of(MODEL, 0), {name: part[None] for name, part in one.items()}
+    clip = clip_from_batch(batch, codec, 4.0)
+    dit, seen = new_dit(MODEL, 0), []
+    assert torch.equal(dit.refined(clip.condition), clip.condition), 'it begins as nothing'
+    dit.stem._change = lambda x: (seen.append(x), x[:, :12])[1]
+    masks, render = clip.condition.tensor_split((16,), 2)
+    twice = dit.refined(clip.condition)
+    assert torch.equal(twice, torch.cat((masks, 2 * render), 2))
+    # The first frame is there four times; then each once.
+    pictures = torch.nn.functional.pixel_shuffle(seen[0][3:, :12], 2)
+    torch.testing.assert_close(pictures, one['filled'], rtol=0, atol=1e-6)
+    shares = torch.nn.functional.avg_pool2d(one['known'].float()[:, None] * 2 - 1, 2)
+    torch.testing.assert_close(seen[0][3:, 12:], shares)
+
+
+def test_the_stem_learns_alone(clip: Clip) -> None:
+    net = denoiser()
+    stage = StemAlone(net, LossConfig(), MODEL.nano)
+    assert stage.turn(0) == ('student', 'v2v')
+    loss = stage.backward(0, clip, draws(3), picks())
+    found = gradients(net.dit)
+    assert found and all(name.startswith('stem.') for name in found)
+    at = torch.randperm(9, generator=picks())[:3]
+    render = net.dit.refined(clip.condition)[:, at, 16:]
+    assert loss.item() == pytest.approx(
+        weighted_square(render, clip.truth[:, at], clip.weights[:, at]).item(), rel=1e-5)
 
 
 def test_the_motion_teacher_learns_one_chunk_at_any_level(clip: Clip) -> None:
@@ -418,7 +471,7 @@ def test_a_run_learns_and_is_measured(data: Path, tmp_path: Path) -> None:
     assert list((tmp_path / 'causal' / 'tensorboard').glob('events*'))
 
 
-@pytest.mark.parametrize('stage', ['motion', 'jdmd'])
+@pytest.mark.parametrize('stage', ['stem', 'motion', 'jdmd'])
 def test_an_interrupted_run_goes_on_exactly(data: Path, tmp_path: Path, stage: str) -> None:
     config = replace(CONFIG, steps=14 if stage == 'jdmd' else 6)
     for folder in ('whole', 'parts'):
@@ -510,7 +563,8 @@ def write_config(path: Path, **changes: object) -> Path:
 
 def test_all_stages_by_command(data: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / 'out'
-    for stage, changes in (('motion', {}), ('perceptual', {}), ('causal', {'begin': 'motion'}),
+    for stage, changes in (('stem', {}), ('motion', {'begin': 'stem'}), ('perceptual', {}),
+                           ('causal', {'begin': 'motion'}),
                            ('jdmd', {'begin': 'causal', 'steps': 12, 'precision': 'bfloat16'})):
         given = write_config(tmp_path / f'{stage}.json', **changes)
         arguments = ['--config', str(given), '--data', str(data), '--out', str(out)]
@@ -537,7 +591,8 @@ def test_the_published_file_is_small(tmp_path: Path) -> None:
 def test_shipped_configs_are_read() -> None:
     folder = Path(command.__file__).parent / 'configs'
     found = {path.stem: read_config(path) for path in sorted(folder.glob('*.toml'))}
-    assert set(found) == {f'nano_{stage}' for stage in ('motion', 'perceptual', 'causal', 'jdmd')}
+    assert set(found) == {f'nano_{stage}' for stage in STAGES}
+    assert found['nano_motion'].begin == 'stem'
     assert found['nano_causal'].begin == 'motion'
     assert found['nano_jdmd'].begin == 'causal'
 

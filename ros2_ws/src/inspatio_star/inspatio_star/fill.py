@@ -106,9 +106,9 @@ def background_inverse_depth(depth_m: Float32, known: Bools) -> Float32:
 
 def continue_background(inverse: Float32, known: Bools) -> None:
     """Continue inverse depths into holes as `background_inverse_depth` does, in place."""
-    if not known.all():
-        mean = inverse.mean(where=known, dtype=np.float64) if known.any() else 1.0
-        _follow_lines(known, np.float32(mean), known.size - int(known.sum()), inverse)
+    holes = known.size - int(np.count_nonzero(known))
+    if holes:
+        _follow_lines(known, holes, inverse)
 
 
 @njit(nogil=True, cache=True, error_model='numpy')
@@ -139,7 +139,7 @@ def _alike(inverse: np.float32, behind: np.float32) -> np.float32:
 
 
 @njit(nogil=True, cache=True, error_model='numpy')
-def _follow_lines(known: Bools, mean: np.float32, holes: int, inverse: Float32) -> None:
+def _follow_lines(known: Bools, holes: int, inverse: Float32) -> None:
     height, width = known.shape
     zero, one = np.float32(0), np.float32(1)
     # What the lines from the left, and from above (to the right, straight, to the left) bring to
@@ -174,6 +174,7 @@ def _follow_lines(known: Bools, mean: np.float32, holes: int, inverse: Float32) 
     # The opposite lines, and both together.
     before[:, :, 1] = NEVER
     now[:, :, 1] = NEVER
+    mean = zero
     for v in range(height - 1, -1, -1):
         z_row, d_row = zero, NEVER
         for u in range(width - 1, -1, -1):
@@ -213,8 +214,22 @@ def _follow_lines(known: Bools, mean: np.float32, holes: int, inverse: Float32) 
                     weight = ONE_ENDED / (d_2 * d_2)
                     total += weight
                     value += weight * z_2
+            if total == zero and mean == zero:
+                mean = _mean(inverse, known)
             inverse[v, u] = value / total if total > zero else mean
         before, now = now, before
+
+
+@njit(nogil=True, cache=True, error_model='numpy')
+def _mean(inverse: Float32, known: Bools) -> np.float32:
+    """Return the mean of what is known; 1 if nothing is."""
+    total, count = 0.0, 0
+    for v in range(known.shape[0]):
+        for u in range(known.shape[1]):
+            if known[v, u]:
+                total += inverse[v, u]
+                count += 1
+    return np.float32(total / count if count else 1.0)
 
 
 @njit(nogil=True, cache=True, error_model='numpy')

@@ -2,9 +2,10 @@
 A session in real time on a processor: what is known from geometry, the rest from a small STAR.
 
 The model imagines at a size of its own.  Of a picture, pixels that the reference has seen are the
-constraint's at full size; to all others, which are filled at full size too, comes what the model
-would have otherwise, enlarged.  Between two chunks the session remembers the last chunk's latents,
-and fills as points in space: what has been made up once stays where it is.
+constraint's at full size, the edges of near things softened; to all others, which are filled at
+full size too, comes what the model would have otherwise, enlarged.  Between two chunks the
+session remembers the last chunk's latents, and fills as points in space: what has been made up
+once stays where it is.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from inspatio_star.codec.stream import DecoderState, EncoderState, StreamState
 from inspatio_star.contract import F64, CameraPath, Chunk, SessionState, WorldInfo
 from inspatio_star.errors import CheckpointError, SessionError
 from inspatio_star.filler import Filled, Filler
+from inspatio_star.nano_dit import dit_of
 from inspatio_star.presets import Preset, preset_named
 from inspatio_star.progress import Progress, timed
 from inspatio_star.session import OneByOne
@@ -81,7 +83,7 @@ def random_nano(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        dit = Dit(preset.dit).requires_grad_(False)
+        dit = dit_of(preset).requires_grad_(False)
     return _model(preset, dit.to(device, dtype))
 
 
@@ -105,7 +107,7 @@ def load_nano(
         raise CheckpointError(
             f'{path}: wanted weights of a preset of ours, got: {error}') from None
     with torch.device('meta'):
-        dit = Dit(preset.dit).requires_grad_(False)
+        dit = dit_of(preset).requires_grad_(False)
     place(dit, read_state(path), str(path), device=device, dtype=dtype)
     return _model(preset, dit)
 
@@ -128,8 +130,9 @@ class NanoSession(OneByOne):
     A :class:`~inspatio_star.session.Session` whose unseen pixels a small model makes.
 
     Each frame is conditioned on the source frame that its path names.  Where the reference has
-    seen the surface colour and depth are the constraint's; elsewhere the colour is the model's,
-    the depth that of the background, which goes on behind what hid it.
+    seen the surface colour and depth are the constraint's, but that a near thing's edge, which
+    covers a pixel in part, mixes with what is behind it; elsewhere the colour is the model's, the
+    depth that of the background, which goes on behind what hid it.
 
     :param world: what to move in.
     :param model: what imagines.

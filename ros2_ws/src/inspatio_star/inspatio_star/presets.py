@@ -154,10 +154,10 @@ TINY = Preset(
 # Small enough to be trained and run on a CPU; its weights are made by `inspatio_star.train`.
 NANO = Preset(
     'star-nano', 80, 136,
-    dit=DitConfig(dim=256, ffn_dim=1024, num_heads=4, num_layers=8, latent_channels=768,
+    dit=DitConfig(dim=192, ffn_dim=768, num_heads=4, num_layers=3, latent_channels=768,
                   mask_channels=64, text_dim=16, text_len=1, patch=1),
-    sampler=SamplerConfig(shift=3.0, steps=(1000, 500), prediction='residual'),
-    nano=NanoConfig(),
+    sampler=SamplerConfig(shift=3.0, steps=(1000,), prediction='residual'),
+    nano=NanoConfig(stem=32),
 )
 PRESETS = {preset.name: preset for preset in (
     Preset('star-1.3b', files=(STAR_1_5, *SHARED_FILES)),

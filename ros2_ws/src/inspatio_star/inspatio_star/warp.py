@@ -8,7 +8,7 @@ Knows nothing about worlds, sessions or trajectories.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 from weakref import WeakKeyDictionary
 
 from numba import njit
@@ -103,6 +103,20 @@ class Points:
     rgb: Float32
 
 
+class Source(NamedTuple):
+    """
+    A view as it is splatted.
+
+    :param rgb: (H, W, 3) float32 in [-1, 1].
+    :param depth_m: (H, W) float32, 0 where no point is.
+    :param inv_K: (3, 3) float32.
+    """
+
+    rgb: Float32
+    depth_m: Float32
+    inv_K: Float32
+
+
 class Warper:
     """
     Renders views from any pose of one camera, without allocating anything but its results.
@@ -128,8 +142,7 @@ class Warper:
         # One pixel of border takes what lands half outside, so that no corner needs a test.
         self._sums = np.zeros((height + 2, width + 2, CHANNELS), np.float32)
         self._rgb = np.empty((height, width, 3), np.float32)
-        self._points: WeakKeyDictionary[View, tuple[Float32, Float32, Float32]] = (
-            WeakKeyDictionary())
+        self._sources: WeakKeyDictionary[View, Source] = WeakKeyDictionary()
 
     def render(self, views: Sequence[View], T_world_camera: Float64) -> Render:
         """
@@ -156,23 +169,13 @@ class Warper:
         depth_m, known = self._fuse(views, T_world_camera, rgb)
         return FloatRender(rgb, depth_m, known)
 
-    def render_points(self, points: Points, T_world_camera: Float64) -> FloatRender:
-        """
-        Render points: each is a pixel wide, the soft z-buffer that of `render_float`.
-
-        :param T_world_camera: (4, 4) float64 pose of the rendering camera; optical axes, metres.
-        :returns: fresh arrays.
-        :raises ValueError: if the pose is not a finite rigid transform.
-        """
-        _require('T_world_camera', T_world_camera, (4, 4), np.float64)
-        T_camera_world = inverse(check_rigid(T_world_camera, 'T_world_camera'))
-        out = FloatRender(np.full((self.height, self.width, 3), -1, np.float32),
-                          np.full((self.height, self.width), np.nan, np.float32),
-                          np.zeros((self.height, self.width), np.bool_))
-        _splat_points(points.xyz_m, points.rgb, T_camera_world.astype(np.float32),
-                      self.K.astype(np.float32), self._sums)
-        _resolve(self._sums, out.rgb, out.depth_m, out.known)
-        return out
+    def source(self, view: View) -> Source:
+        """Return a view as it is splatted; made once for each."""
+        if view not in self._sources:
+            self._sources[view] = Source(
+                float_from_rgb_u8(view.rgb), known_depth(view.depth_m, self.rule),
+                np.linalg.inv(view.K).astype(np.float32))
+        return self._sources[view]
 
     def warm_up(self) -> None:
         """Compile or load from the on-disk cache everything that `render` runs (seconds once)."""
@@ -192,13 +195,7 @@ class Warper:
         rgb.fill(-1)
         K = self.K.astype(np.float32)
         for view in views:
-            if view not in self._points:
-                self._points[view] = (
-                    float_from_rgb_u8(view.rgb),
-                    known_depth(view.depth_m, self.rule),
-                    np.linalg.inv(view.K).astype(np.float32),
-                )
-            colours, source_depth_m, inv_K = self._points[view]
+            colours, source_depth_m, inv_K = self.source(view)
             T_camera_view = (T_camera_world @ view.T_world_camera).astype(np.float32)
             weight = log_depth(source_depth_m, inv_K, T_camera_view)
             weigh(weight, float(weight.max()))
@@ -206,6 +203,27 @@ class Warper:
                    self._sums)
             _resolve(self._sums, rgb, depth_m, known)
         return depth_m, known
+
+
+def splat_points(
+    points: Points, T_world_camera: Float64, K: Float64, places: NDArray[np.int32], count: int
+) -> Float32:
+    """
+    Sum up points in some pixels: each is a pixel wide, the soft z-buffer that of `Warper`.
+
+    :param T_world_camera: (4, 4) float64 pose of the camera; optical axes, metres.
+    :param K: (3, 3) float64, pixels.
+    :param places: (H, W), which of the sums is a pixel's; -1 for none.
+    :param count: of the sums.
+    :returns: (count, CHANNELS); the weight is 0 where nothing landed.
+    :raises ValueError: if the pose is not a finite rigid transform.
+    """
+    _require('T_world_camera', T_world_camera, (4, 4), np.float64)
+    T_camera_world = inverse(check_rigid(T_world_camera, 'T_world_camera'))
+    sums = np.zeros((count, CHANNELS), np.float32)
+    _splat_points(points.xyz_m, points.rgb, T_camera_world.astype(np.float32),
+                  K.astype(np.float32), places, sums)
+    return sums
 
 
 def forward_warp(
@@ -455,9 +473,10 @@ def _splat(
 
 
 @njit(nogil=True, cache=True, error_model='numpy')
-def _splat_points(xyz_m: Float32, rgb: Float32, T: Float32, K: Float32, sums: Float32) -> None:
-    x_end = np.float32(sums.shape[1] - 1)
-    y_end = np.float32(sums.shape[0] - 1)
+def _splat_points(
+    xyz_m: Float32, rgb: Float32, T: Float32, K: Float32, places: NDArray[np.int32], sums: Float32
+) -> None:
+    height, width = places.shape
     one, zero, far = np.float32(1), np.float32(0), np.float32(FAR_M)
     nearest = np.float32(Z_MIN_M)
     zs = np.empty(len(xyz_m), np.float32)
@@ -476,19 +495,26 @@ def _splat_points(xyz_m: Float32, rgb: Float32, T: Float32, K: Float32, sums: Fl
         py = T[1, 0] * p[0] + T[1, 1] * p[1] + T[1, 2] * p[2] + T[1, 3]
         x = (K[0, 0] * px + K[0, 1] * py) / z + K[0, 2] + one
         y = K[1, 1] * py / z + K[1, 2] + one
-        if x > zero and x < x_end and y > zero and y < y_end:
-            x0, y0 = int(x), int(y)
-            a, b = x - np.float32(x0), y - np.float32(y0)
-            weight = np.exp(-sharpness * np.log(one + min(z, far)))
-            for j in range(2):
-                for i in range(2):
-                    w = (b if j else one - b) * (a if i else one - a) * weight
-                    cell = sums[y0 + j, x0 + i]
-                    cell[0] += rgb[n, 0] * w
-                    cell[1] += rgb[n, 1] * w
-                    cell[2] += rgb[n, 2] * w
-                    cell[3] += z * w
-                    cell[4] += w
+        if not (zero < x < width + 1 and zero < y < height + 1):
+            continue
+        # One more than the pixel, so that a cut rounds down.
+        left, top = int(x), int(y)
+        a, b = x - np.float32(left), y - np.float32(top)
+        weight = zero
+        for v in range(max(top - 1, 0), min(top + 1, height)):
+            for u in range(max(left - 1, 0), min(left + 1, width)):
+                place = places[v, u]
+                if place < 0:
+                    continue
+                if weight == zero:
+                    weight = np.exp(-sharpness * np.log(one + min(z, far)))
+                w = (b if v == top else one - b) * (a if u == left else one - a) * weight
+                cell = sums[place]
+                cell[0] += rgb[n, 0] * w
+                cell[1] += rgb[n, 1] * w
+                cell[2] += rgb[n, 2] * w
+                cell[3] += z * w
+                cell[4] += w
 
 
 @njit(nogil=True, cache=True, error_model='numpy')

@@ -27,16 +27,19 @@ class NanoConfig:
     :param spatial_factor: pixels along each side of a block.
     :param temporal_factor: frames of a block.
     :param mask_cell: pixels along each side of what one mask channel tells of.
+    :param stem: channels of the finest level of the convolutions that a render goes through
+        before the transformer sees it; 0 for none.
     :raises ValueError: if a number is not positive, or cells do not tile a block.
     """
 
     spatial_factor: int = 8
     temporal_factor: int = 4
     mask_cell: int = 2
+    stem: int = 0
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if not value > 0:
+            if not value > (-1 if name == 'stem' else 0):
                 raise ValueError(f'{name}: wanted more than 0, got {value}')
         if self.spatial_factor % self.mask_cell:
             raise ValueError(f'mask_cell: wanted a divisor of {self.spatial_factor}, '

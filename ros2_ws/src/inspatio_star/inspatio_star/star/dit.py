@@ -197,6 +197,14 @@ class Dit(nn.Module):
         flow = latents(self.head(x_BNW, time_BW), config.patch, frames, rows, columns)
         return flow, made
 
+    def refined(self, condition: Tensor) -> Tensor:
+        """
+        Return a condition (B, F, mask + render channels, h, w) as the network is to be given it.
+
+        As it is; a network with a stem before it improves the render.
+        """
+        return condition
+
     def embed_time(self, timesteps_B: Tensor) -> tuple[Tensor, Tensor]:
         """
         Return what the head (B, W) and the blocks (B, 6, W) are told of the timestep.

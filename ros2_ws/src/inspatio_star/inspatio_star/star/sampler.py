@@ -74,6 +74,8 @@ class Sampler:
             raise ValueError('wanted a reference with the last chunk, got the last chunk alone')
         else:
             cache.frames = 0
+        if condition is not None:
+            condition = self.stream.dit.refined(condition)
         embedded = self.stream.condition(condition)
         x = noise(0)
         sigmas = self._sigmas.expand(-1, len(x))

@@ -48,11 +48,14 @@ class LossConfig:
     :param gradient: weight of the difference of picture gradients at several scales, beside 1
         for squared pixels; 0 leaves it out.
     :param scales: of those gradients: halvings of the picture, the first is none.
+    :param relative: whether squared pixels count by the logarithm of each clip's mean, as decibels
+        do: a clip that is easy counts as much as one that is hard.
     """
 
     unseen: float = 4.0
     gradient: float = 0.0
     scales: int = 3
+    relative: bool = False
 
 
 @dataclass(frozen=True)

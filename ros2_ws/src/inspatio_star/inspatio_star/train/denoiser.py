@@ -96,6 +96,8 @@ class Denoiser:
         :param context: from `context`.
         """
         config = self.dit.config
+        if condition is not None:
+            condition = self.dit.refined(condition)
         out = self._call(x_t, condition, level.timesteps, config.current_position, context)[0]
         if self.sampler.prediction == 'flow':
             return x0_from_flow(out, x_t, level.sigmas)

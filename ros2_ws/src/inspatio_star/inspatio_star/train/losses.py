@@ -9,6 +9,9 @@ from inspatio_star.codec.nano import NanoConfig, pixels
 from inspatio_star.star.schedule import flow_from_x0
 from inspatio_star.train.config import LossConfig
 
+# Mean squares well below this, of a range of 2, are as good as none.
+LEAST = 1e-3
+
 
 def weighted_square(x0: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
     """
@@ -17,6 +20,12 @@ def weighted_square(x0: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
     :param weights: (B, F, 1 or c, h, w).
     """
     return ((x0 - truth).square() * weights).mean() / weights.mean()
+
+
+def log_square(x0: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
+    """Return the mean over clips of the logarithm of `weighted_square`."""
+    squares_B = ((x0 - truth).square() * weights).flatten(1).mean(1) / weights.flatten(1).mean(1)
+    return (squares_B + LEAST).log().mean()
 
 
 def picture_gradients(
@@ -49,7 +58,7 @@ def regression(
     :param codec: whose latents they are; None for one without pixels, which has no gradients.
     :raises ValueError: if gradients are wanted of such a codec.
     """
-    loss = weighted_square(x0, truth, weights)
+    loss = (log_square if config.relative else weighted_square)(x0, truth, weights)
     if not config.gradient:
         return loss
     if codec is None:

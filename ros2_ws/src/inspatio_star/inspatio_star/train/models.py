@@ -16,6 +16,7 @@ from inspatio_star.checkpoint_dit import dit_state_from_reference
 from inspatio_star.codec.nano import pixels
 from inspatio_star.codec.wan_vae import WanVAE
 from inspatio_star.errors import CheckpointError, PresetError
+from inspatio_star.nano_dit import dit_of
 from inspatio_star.presets import Preset
 from inspatio_star.star.dit import Dit
 from inspatio_star.train.clip_latents import ClipCodec, NanoClipCodec, WanClipCodec
@@ -26,10 +27,16 @@ from inspatio_star.train.engine import Evaluate
 from inspatio_star.train.evaluate import held_out_db
 from inspatio_star.train.jdmd import Jdmd, Task
 from inspatio_star.train.saved import load_average, newest
-from inspatio_star.train.stages import CausalInit, MotionTeacher, PerceptualTeacher, Stage
+from inspatio_star.train.stages import (
+    CausalInit,
+    MotionTeacher,
+    PerceptualTeacher,
+    Stage,
+    StemAlone,
+)
 from inspatio_star.weights import default_folder, files_of, path_of
 
-STAGES = ('motion', 'perceptual', 'causal', 'jdmd')
+STAGES = ('stem', 'motion', 'perceptual', 'causal', 'jdmd')
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # glibc's malloc.h
 
 
@@ -55,7 +62,7 @@ def new_dit(preset: Preset, seed: int) -> Dit:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        dit = Dit(preset.dit)
+        dit = dit_of(preset)
     if preset.sampler.prediction == 'residual':
         nn.init.zeros_(dit.head.out.weight)
         nn.init.zeros_(dit.head.out.bias)
@@ -85,7 +92,7 @@ def averaged_dit(preset: Preset, out: Path, stage: str) -> Dit:
     path = newest(out / stage)
     if path is None:
         raise CheckpointError(f'{out / stage}: wanted a checkpoint of this stage, got none')
-    dit = Dit(preset.dit)
+    dit = dit_of(preset)
     load_average(path, dit)
     return dit
 
@@ -139,6 +146,8 @@ def stage_of(name: str, config: TrainConfig, out: Path) -> Stage:
         return teacher
 
     student, jdmd = denoiser(config.begin), config.jdmd
+    if name == 'stem':
+        return StemAlone(student, config.loss, preset.nano)
     if name == 'motion':
         return MotionTeacher(student, config.loss, preset.nano)
     if name == 'perceptual':
@@ -166,7 +175,7 @@ def evaluation_of(config: TrainConfig, codec: ClipCodec, clips: Clips) -> Evalua
     nano = preset.nano
     if nano is None:
         return None
-    dit = Dit(preset.dit).requires_grad_(False)
+    dit = dit_of(preset).requires_grad_(False)
 
     def decode(latents: Tensor) -> Tensor:
         once, later = pixels(latents.transpose(1, 2), nano)[0].split(

@@ -55,7 +55,8 @@ def save(
             state = optimizers[name].state
             files[f'{name}.moments'] = {
                 f'{moment}/{key}': whole(state[parameter][moment])
-                for key, parameter in net.named_parameters() for moment in MOMENTS}
+                for key, parameter in net.named_parameters() if parameter in state
+                for moment in MOMENTS}
     files['average'] = {name: whole(tensor) for name, tensor in average.items()}
     if not writes:
         return
@@ -88,18 +89,25 @@ def load(
         if not updates:
             continue
         wanted: dict[str, Tensor] = {}
+        file = path / f'{name}.moments.safetensors'
+        learned = read_state(file)
         for key, parameter in net.named_parameters():
+            # What a stage leaves as it is has no moments.
+            if not any(f'{moment}/{key}' in learned for moment in MOMENTS):
+                continue
             moments = {moment: torch.zeros_like(parameter) for moment in MOMENTS}
             optimizers[name].state[parameter] = {
                 'step': torch.tensor(float(updates)), **moments}
             wanted |= {f'{moment}/{key}': tensor for moment, tensor in moments.items()}
-        _fill(path / f'{name}.moments.safetensors', wanted)
+        _fill(file, wanted, learned)
     _fill(path / 'average.safetensors', average)
     return state
 
 
-def _fill(path: Path, wanted: Mapping[str, Tensor]) -> None:
-    came = read_state(path)
+def _fill(
+    path: Path, wanted: Mapping[str, Tensor], came: Mapping[str, Tensor] | None = None
+) -> None:
+    came = read_state(path) if came is None else came
     require_shapes(str(path), {name: tuple(part.shape) for name, part in wanted.items()}, came)
     fill(wanted, came)
 

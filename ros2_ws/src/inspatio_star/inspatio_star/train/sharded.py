@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from inspatio_star.star.dit import Dit
@@ -21,6 +21,8 @@ def shard(dit: Dit) -> None:
     for block in dit.blocks:
         fully_shard(block)
     fully_shard(dit)
+    # It may be called before `forward` is, with weights of its own.
+    register_fsdp_forward_method(dit, 'refined')
 
 
 def whole(tensor: Tensor) -> Tensor:

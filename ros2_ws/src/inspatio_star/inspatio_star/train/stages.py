@@ -77,6 +77,28 @@ class MotionTeacher:
         return loss.detach()
 
 
+# Latents of each clip that an update of the stem learns from.
+STEM_LATENTS = 3
+
+
+class StemAlone(MotionTeacher):
+    """What convolutions can do with a frame: the refined render is regressed to the truth."""
+
+    def __init__(self, denoiser: Denoiser, loss: LossConfig, codec: NanoConfig | None) -> None:
+        super().__init__(denoiser, loss, codec)
+        for name, parameter in denoiser.dit.named_parameters():
+            parameter.requires_grad_(name.startswith('stem.'))
+
+    def backward(self, step: int, clip: Clip, draw: Draw, pick: torch.Generator) -> Tensor:
+        assert clip.condition is not None
+        at = torch.randperm(clip.truth.shape[1], generator=pick)[:STEM_LATENTS]
+        dit = self.denoiser.dit
+        render = dit.refined(clip.condition[:, at])[:, :, dit.config.mask_channels:]
+        loss = regression(render, clip.truth[:, at], clip.weights[:, at], self.loss, self.codec)
+        loss.backward()
+        return loss.detach()
+
+
 class PerceptualTeacher(MotionTeacher):
     """Pictures in motion from nothing: its clips have neither conditions nor a reference."""
 
