@@ -428,12 +428,19 @@ def make_room_for_pictures() -> None:
     os.environ.setdefault(name, str(share / 'config' / 'fastdds.xml'))
 
 
+def let_threads_sleep() -> None:
+    """Let a model's threads that wait for one another sleep, unless their user has said else."""
+    # Read when OpenMP is loaded, with the first model.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
+
+
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted or told to quit; returns the exit code."""
     logging.basicConfig(level=logging.WARNING, format='%(levelname)s %(name)s: %(message)s')
     # What a session makes of its options is said.
     logging.getLogger('inspatio_star').setLevel(logging.INFO)
     make_room_for_pictures()
+    let_threads_sleep()
     rclpy.init(args=args)
     node = None
     try:

@@ -59,7 +59,7 @@ Dream: TypeAlias = Generator[None, None, list[list[Chunk]]]
 # Chunks in the making at a time, of sessions that can begin one before the last is there.
 MOST_BEGUN = 2
 # Of the threads that make chunks, beside the others of the process.
-NICE = 10
+NICE = 6
 # A picture is of a pose if it is this close to it, in metres and in sines of angles.
 SAME_POSE = 1e-5
 # What a second between a frame and the present counts, in metres, when one is chosen to be moved:
