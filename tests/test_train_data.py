@@ -19,6 +19,7 @@ from inspatio_star.eval.metrics import psnr_db
 from inspatio_star.filler import Filler
 from inspatio_star.frames import inverse
 from inspatio_star.presets import NANO
+from inspatio_star.silhouettes import edges_of
 from inspatio_star.train import report, t2v
 from inspatio_star.train.clips import (
     Clips,
@@ -367,9 +368,12 @@ def test_the_condition_is_the_constraint_filled(raster: Raster, surfaces: Surfac
     for t, T_world_camera in enumerate(clip.T_world_camera):
         render = warper.render([view], T_world_camera)
         assert_array_equal(known[t], render.known)
-        # But for the soft edges of near things.
-        kept = (filled[t] == render.rgb).all(-1)[render.known]
-        assert kept.mean() > 0.98
+        # But for the soft edges of near things, which are many at this size.
+        kept = (filled[t] == render.rgb).all(-1)
+        edges = np.zeros(kept.size, np.bool_)
+        edges[edges_of(render.depth_m)] = True
+        assert (kept | edges.reshape(kept.shape))[render.known].all()
+        assert kept[render.known].mean() > 0.75
     # The last frame of the first chunk is filled with nothing in memory, the others with it.
     filler = Filler(warper)
     last = filler.render([view], clip.T_world_camera[8])
