@@ -493,9 +493,11 @@ class Simulator:
 
             def work() -> Memory:
                 assert self._session is not None
+                # Without the lock: it waits for chunks that were begun, which want it to arrive.
+                session = self._session.save()
                 with self._wake:
                     return Memory(
-                        self._session.save(), self.clock.now_ns(), self._motion.saved(),
+                        session, self.clock.now_ns(), self._motion.saved(),
                         self._time, self._frames, tuple(self._ready), self._shown)
 
             return self._submit(work)
@@ -522,7 +524,9 @@ class Simulator:
                     if memory.course.frames != self._time.frames:
                         raise SessionError(f'state: wanted a world of {self._time.frames} '
                                            f'pictures, got one of {memory.course.frames}')
-                    self._session.restore(memory.session)
+                # Without the lock, as in `save`.
+                self._session.restore(memory.session)
+                with self._wake:
                     self._epoch += 1
                     self._restart()
                     if self.clock.own:
@@ -552,12 +556,12 @@ class Simulator:
         with self._wake:
             self._need_world()
             now_ns = self.next_command_ns
-            motions = []
+            present, motions = self._motion.saved(), []
+            # What is imagined is not cut short by a timeout: velocities are held to the end.
+            lasting = replace(self._config, command_timeout_s=LASTING_S)
             for commands in ways:
-                # What is imagined is not cut short by a timeout: velocities are held to the end.
-                config = replace(self._config, command_timeout_s=LASTING_S)
-                motion = Motion.restored(self._config, self._motion.saved())
-                motion.config = config
+                motion = Motion.restored(self._config, present)
+                motion.config = lasting
                 for command in commands:
                     motion.command(replace(command, stamp_ns=now_ns + command.stamp_ns))
                 motions.append(motion)
