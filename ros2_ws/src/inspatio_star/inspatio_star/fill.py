@@ -6,14 +6,18 @@ Compiled by numba; knows nothing about views, worlds or sessions.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Callable
+from typing import TypeAlias, TypeVar
 
+import cv2
 from numba import njit
 import numpy as np
 from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
 Bools = NDArray[np.bool_]
+Numbers: TypeAlias = NDArray[np.int64]
+Follower: TypeAlias = Callable[[Bools, Float32, Numbers, Numbers, Float32], None]
 Colour = TypeVar('Colour', np.uint8, np.float32)
 
 # Depths are told apart between these, in metres.
@@ -30,6 +34,7 @@ ENOUGH = np.float32(0.5)
 CHANNELS = 7
 ROOT_2 = np.float32(2**0.5)
 NEVER = np.float32(1e9)
+AROUND = np.ones((3, 3), np.uint8)
 
 
 def fill_holes(rgb: NDArray[Colour], depth_m: Float32, known: Bools) -> NDArray[Colour]:
@@ -106,9 +111,22 @@ def background_inverse_depth(depth_m: Float32, known: Bools) -> Float32:
 
 def continue_background(inverse: Float32, known: Bools) -> None:
     """Continue inverse depths into holes as `background_inverse_depth` does, in place."""
+    height, width = known.shape
     holes = known.size - int(np.count_nonzero(known))
-    if holes:
-        _follow_lines(known, holes, inverse)
+    if not holes:
+        return
+    # Holes and the pixels around them, by number, and where among these each row begins.
+    around = cv2.dilate((~known).view(np.uint8), AROUND)
+    pixels = np.flatnonzero(around.view(np.bool_))
+    starts = np.searchsorted(pixels, np.arange(height + 1) * width)
+    # Of each hole, what its four lines bring: inverse depth of the last known pixel, and how long
+    # ago that was, NEVER if there is none; then what the opposite lines bring.
+    ends = np.empty((2, 8, holes), np.float32)
+    _follow(known, inverse, pixels, starts, ends[0])
+    _follow_back(known, inverse, pixels, starts, ends[1])
+    mixed = np.empty(holes, np.float32)
+    _mix(ends[0], ends[1], mixed)
+    _put(mixed, known, pixels, inverse)
 
 
 @njit(nogil=True, cache=True, error_model='numpy')
@@ -138,86 +156,99 @@ def _alike(inverse: np.float32, behind: np.float32) -> np.float32:
     return ratio * ratio
 
 
-@njit(nogil=True, cache=True, error_model='numpy')
-def _follow_lines(known: Bools, holes: int, inverse: Float32) -> None:
-    height, width = known.shape
-    zero, one = np.float32(0), np.float32(1)
-    # What the lines from the left, and from above (to the right, straight, to the left) bring to
-    # each hole: inverse depth of their last known pixel, and how long ago that was.
-    brought = np.empty((holes, 4, 2), np.float32)
-    before = np.zeros((width + 2, 3, 2), np.float32)
-    now = np.zeros((width + 2, 3, 2), np.float32)
-    before[:, :, 1] = NEVER
-    now[:, :, 1] = NEVER
-    hole = 0
-    for v in range(height):
-        z_row, d_row = zero, NEVER
-        for u in range(width):
-            if known[v, u]:
-                z_row, d_row = inverse[v, u], zero
-                for k in range(3):
-                    now[u + 1, k, 0] = z_row
-                    now[u + 1, k, 1] = zero
-            else:
+def _follower(is_back: bool) -> Follower:
+    """Compile what follows lines to each hole, those of one direction or their opposites."""
+    @njit(nogil=True, cache=True, error_model='numpy')
+    def follow(
+        known: Bools, inverse: Float32, pixels: Numbers, starts: Numbers, ends: Float32
+    ) -> None:
+        height, width = known.shape
+        zero, one, next_ = np.float32(0), np.float32(1), np.uintp(1)
+        # What the three lines from the row before bring, of this row and the one before; there
+        # is a column more on each side.
+        lines = np.zeros((2, width + 2, 6), np.float32)
+        lines[:, :, 1::2] = NEVER
+        hole = np.uintp(ends.shape[1] if is_back else 0)
+        for row in range(height):
+            v = height - 1 - row if is_back else row
+            now, before = lines[row % 2], lines[1 - row % 2]
+            z_row, d_row = zero, NEVER
+            for n in range(starts[v + 1] - starts[v]):
+                u = np.uintp(pixels[starts[v + 1] - 1 - n if is_back else starts[v] + n]
+                             - v * width)
+                own = now[u + next_]
+                if known[v, u]:
+                    z_row, d_row = inverse[v, u], zero
+                    for k in range(3):
+                        own[2 * k] = z_row
+                        own[2 * k + 1] = zero
+                    continue
+                if is_back:
+                    hole -= next_
                 d_row += one
-                brought[hole, 0, 0] = z_row
-                brought[hole, 0, 1] = d_row
+                ends[0, hole] = z_row
+                ends[1, hole] = d_row
                 for k in range(3):
-                    z = before[u + k, k, 0]
-                    d = before[u + k, k, 1] + (one if k == 1 else ROOT_2)
-                    now[u + 1, k, 0] = z
-                    now[u + 1, k, 1] = d
-                    brought[hole, k + 1, 0] = z
-                    brought[hole, k + 1, 1] = d
-                hole += 1
-        before, now = now, before
-    # The opposite lines, and both together.
-    before[:, :, 1] = NEVER
-    now[:, :, 1] = NEVER
-    mean = zero
-    for v in range(height - 1, -1, -1):
-        z_row, d_row = zero, NEVER
-        for u in range(width - 1, -1, -1):
-            if known[v, u]:
-                z_row, d_row = inverse[v, u], zero
-                for k in range(3):
-                    now[u + 1, k, 0] = z_row
-                    now[u + 1, k, 1] = zero
-                continue
-            hole -= 1
-            d_row += one
-            total, value = zero, zero
-            for k in range(4):
-                if k == 0:
-                    z, d = z_row, d_row
-                else:
-                    z = before[u + 3 - k, k - 1, 0]
-                    d = before[u + 3 - k, k - 1, 1] + (one if k == 2 else ROOT_2)
-                    now[u + 1, k - 1, 0] = z
-                    now[u + 1, k - 1, 1] = d
-                z_2 = brought[hole, k, 0]
-                d_2 = brought[hole, k, 1]
-                if d < NEVER and d_2 < NEVER:
-                    # The nearer of the two surfaces counts by the 16th power of their ratio.
-                    near = _alike(z, z_2)
-                    near *= near
-                    w = d_2 * (near if z > z_2 else one)
-                    w_2 = d * (near if z_2 > z else one)
-                    weight = one / ((d + d_2) * (d + d_2))
-                    total += weight
-                    value += weight * (w * z + w_2 * z_2) / (w + w_2)
-                elif d < NEVER:
-                    weight = ONE_ENDED / (d * d)
-                    total += weight
-                    value += weight * z
-                elif d_2 < NEVER:
-                    weight = ONE_ENDED / (d_2 * d_2)
-                    total += weight
-                    value += weight * z_2
-            if total == zero and mean == zero:
-                mean = _mean(inverse, known)
-            inverse[v, u] = value / total if total > zero else mean
-        before, now = now, before
+                    x = u + np.uintp(2 - k if is_back else k)
+                    z, d = before[x, 2 * k], before[x, 2 * k + 1] + (one if k == 1 else ROOT_2)
+                    own[2 * k] = z
+                    own[2 * k + 1] = d
+                    ends[2 * k + 2, hole] = z
+                    ends[2 * k + 3, hole] = d
+                if not is_back:
+                    hole += next_
+
+    return follow  # type: ignore[no-any-return]  # njit has no types
+
+
+_follow, _follow_back = _follower(False), _follower(True)
+
+
+@njit(nogil=True, cache=True, error_model='numpy', inline='always')
+def _between(
+    z: np.float32, d: np.float32, z_2: np.float32, d_2: np.float32
+) -> tuple[np.float32, np.float32]:
+    """Return how much two opposite ends count, and that times their inverse depth."""
+    zero, one = np.float32(0), np.float32(1)
+    # The nearer of the two surfaces counts by the 16th power of their ratio.
+    near = _alike(z, z_2)
+    near *= near
+    w = d_2 * (near if z > z_2 else one)
+    w_2 = d * (near if z_2 > z else one)
+    is_here, is_there = d < NEVER, d_2 < NEVER
+    end = d if is_here else d_2
+    if is_here & is_there:
+        weight = one / ((d + d_2) * (d + d_2))
+    else:
+        weight = ONE_ENDED / (end * end) if is_here | is_there else zero
+    value = weight * (z if is_here else z_2)
+    return weight, weight * (w * z + w_2 * z_2) / (w + w_2) if is_here & is_there else value
+
+
+@njit(nogil=True, cache=True, error_model='numpy')
+def _mix(ends: Float32, opposite: Float32, out: Float32) -> None:
+    """Write the inverse depths of holes, NaN where no line ends; no branches: vectorised."""
+    for n in range(len(out)):
+        w_0, x_0 = _between(opposite[0, n], opposite[1, n], ends[0, n], ends[1, n])
+        w_1, x_1 = _between(opposite[2, n], opposite[3, n], ends[2, n], ends[3, n])
+        w_2, x_2 = _between(opposite[4, n], opposite[5, n], ends[4, n], ends[5, n])
+        w_3, x_3 = _between(opposite[6, n], opposite[7, n], ends[6, n], ends[7, n])
+        out[n] = (x_0 + x_1 + x_2 + x_3) / (w_0 + w_1 + w_2 + w_3)
+
+
+@njit(nogil=True, cache=True, error_model='numpy')
+def _put(mixed: Float32, known: Bools, pixels: Numbers, inverse: Float32) -> None:
+    """Write the inverse depths of holes into the picture; the mean where none is told."""
+    hole, mean = 0, np.float32(0)
+    seen, out = known.reshape(-1), inverse.reshape(-1)
+    for pixel in pixels:
+        if not seen[pixel]:
+            z = mixed[hole]
+            if np.isnan(z):
+                mean = _mean(inverse, known) if mean == np.float32(0) else mean
+                z = mean
+            out[pixel] = z
+            hole += 1
 
 
 @njit(nogil=True, cache=True, error_model='numpy')

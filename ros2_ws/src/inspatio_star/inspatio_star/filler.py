@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import cv2
@@ -72,6 +73,30 @@ class Filled:
     new: Bools
 
 
+class Begun(NamedTuple):
+    """
+    A render that is being filled.
+
+    :param views: of `Filler.render`.
+    :param T_world_camera: likewise.
+    :param render: what is known.
+    :param edges: pixels of which a near thing covers a part.
+    :param cover: how large a part.
+    :param rgb: (H, W, 3), what is behind those edges, too.
+    :param known: (H, W), where that is known.
+    :param inverse: (H, W), 1 / depth, of the background where nothing is known.
+    """
+
+    views: Sequence[View]
+    T_world_camera: Float64
+    render: FloatRender
+    edges: Numbers
+    cover: Float32
+    rgb: Float32
+    known: Bools
+    inverse: Float32
+
+
 class Filler:
     """
     Renders views through a `Warper`, and fills the holes.
@@ -98,6 +123,10 @@ class Filler:
         :param memory: what was made up before and shall be seen again: see `remembered`.
         :returns: fresh arrays; -1 and 1 m where nothing at all is known.
         """
+        return self.filled(self.begin(views, T_world_camera), memory)
+
+    def begin(self, views: Sequence[View], T_world_camera: Float64) -> Begun:
+        """Do of `render` what needs no memory."""
         warper = self._warper
         render = warper.render_float(views, T_world_camera)
         lead = [(warper.source(view), pixels_between(
@@ -112,11 +141,20 @@ class Filler:
         inverse = background_inverse_depth(render.depth_m, known)
         for source, P in lead:
             look_behind(edges, P, source.rgb, source.depth_m, inverse, known, rgb)
+        return Begun(views, T_world_camera, render, edges, cover, rgb, known, inverse)
+
+    def filled(self, begun: Begun, memory: Points | None = None) -> Filled:
+        """Do the rest of `render`; what was begun, by any Filler of this size, is used up."""
+        render, rgb, known, inverse = begun.render, begun.rgb, begun.known, begun.inverse
         holes = np.flatnonzero(~known).astype(np.int32)
+        self._places.fill(-1)
+        self._places.reshape(-1)[holes] = np.arange(len(holes), dtype=np.int32)
         accepted = 0
-        for points in (*map(self._guess, views), memory):
+        for points in (*map(self._guess, begun.views), memory):
             if points is not None and len(holes) > accepted:
-                accepted += self._take_points(points, T_world_camera, holes, rgb, inverse, known)
+                sums = splat_points(
+                    points, begun.T_world_camera, self._warper.K, self._places, len(holes))
+                accepted += _accept(holes, sums, rgb, inverse, known)
         if accepted:
             continue_background(inverse, known)
         fill_behind(rgb, inverse, known)
@@ -124,18 +162,8 @@ class Filler:
         if not new.all():
             away_px = cv2.distanceTransform(new.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_3)
             _fade(render.rgb, render.known, new, away_px, rgb)
-        blend(edges, cover, render.rgb, rgb)
+        blend(begun.edges, begun.cover, render.rgb, rgb)
         return Filled(render, rgb, _merged_depth(render.depth_m, inverse), new)
-
-    def _take_points(
-        self, points: Points, T_world_camera: Float64, holes: Numbers, rgb: Float32,
-        inverse: Float32, known: Bools,
-    ) -> int:
-        """Show points in holes, where they lie at the background; return in how many."""
-        self._places.fill(-1)
-        self._places.reshape(-1)[holes] = np.arange(len(holes), dtype=np.int32)
-        sums = splat_points(points, T_world_camera, self._warper.K, self._places, len(holes))
-        return int(_accept(holes, sums, rgb, inverse, known))
 
     def remembered(
         self, filled: Filled, T_world_camera: Float64, memory: Points | None = None
@@ -194,19 +222,18 @@ def _accept(
     holes: Numbers, sums: Float32, rgb: Float32, inverse: Float32, known: Bools
 ) -> int:
     """Take into holes, in place, what lies at the background or somewhat behind it."""
-    width, accepted = known.shape[1], 0
+    colours, background, is_known = rgb.reshape(-1, 3), inverse.reshape(-1), known.reshape(-1)
+    accepted = 0
     for n in range(len(holes)):
-        v, u = holes[n] // width, holes[n] % width
-        cell = sums[n]
-        if known[v, u] or not cell[4] > 0:
-            continue
-        z = cell[3] / cell[4]
-        if NEARER < z * inverse[v, u] < FARTHER:
-            for c in range(3):
-                rgb[v, u, c] = cell[c] / cell[4]
-            inverse[v, u] = np.float32(1) / z
-            known[v, u] = True
-            accepted += 1
+        weight, hole = sums[n, 4], np.uintp(holes[n])
+        if weight > 0 and not is_known[hole]:
+            z = sums[n, 3] / weight
+            if NEARER < z * background[hole] < FARTHER:
+                for c in range(3):
+                    colours[hole, c] = sums[n, c] / weight
+                background[hole] = np.float32(1) / z
+                is_known[hole] = True
+                accepted += 1
     return accepted
 
 

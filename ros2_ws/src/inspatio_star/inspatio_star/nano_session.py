@@ -48,6 +48,8 @@ LAST = 'last'
 XYZ_M, RGB = 'filled_xyz_m', 'filled_rgb'
 # Renders at a time; numba and OpenCV let go of the interpreter.
 THREADS = 2
+# So many frames are begun while another is rendered and filled.
+AHEAD = 2
 
 Cache: TypeAlias = Literal['on', 'fills', 'off']
 T = TypeVar('T')
@@ -268,9 +270,10 @@ class NanoSession(OneByOne):
     def _shared(self, work: Callable[[int, int], T], count: int) -> list[T]:
         """Return the results of ``work(worker, k)`` for each k; one thread for each worker."""
         results: list[T | None] = [None] * count
+        numbers = iter(range(count))
 
         def part(worker: int) -> None:
-            for k in range(worker, count, THREADS):
+            for k in numbers:  # of both workers: each takes the next one
                 results[k] = work(worker, k)
 
         for done in [self._threads.submit(part, worker) for worker in range(THREADS)]:
@@ -293,13 +296,21 @@ class NanoSession(OneByOne):
 
         :returns: guesses, and the memory after this chunk.
         """
-        end, filler = len(views) - 1, self._fillers[0]
+        end, filler, helper = len(views) - 1, *self._fillers
+        # What needs no memory is begun meanwhile, as much as takes about as long.
+        ahead = self._threads.submit(lambda: [
+            helper.begin([views[k]], T_world_camera[k]) for k in range(min(AHEAD, end))])
         last = filler.render([views[end]], T_world_camera[end], self._memory)
         memory = filler.remembered(last, T_world_camera[end], self._memory)
-        others = self._shared(
-            lambda worker, k: self._fillers[worker].render([views[k]], T_world_camera[k], memory),
-            end)
-        return [*others, last], memory
+        begun = ahead.result()
+
+        def other(worker: int, k: int) -> Filled:
+            filler = self._fillers[worker]
+            if k < len(begun):
+                return filler.filled(begun[k], memory)
+            return filler.render([views[k]], T_world_camera[k], memory)
+
+        return [*self._shared(other, end), last], memory
 
     def _small(self, guess: Filled) -> _Small:
         height, width = self._size

@@ -14,6 +14,7 @@ import numpy as np
 
 from inspatio_star.contract import F64, CameraPath
 from inspatio_star.errors import SessionError
+from inspatio_star.memory import keep_freed_memory
 from inspatio_star.session import Session
 from inspatio_star.world import World, load, size_from_text, world_path
 
@@ -110,6 +111,7 @@ def open_session(
 
         sizes = preset_named(preset)
         if sizes.nano is not None:
+            keep_freed_memory()
             return _open_nano(opened, height, width, K, sizes, options, told)
         if K is not None:
             raise SessionError(
@@ -122,6 +124,7 @@ def open_session(
     from inspatio_star.warp_session import WarpSession
 
     told('preparing the warp')
+    keep_freed_memory()
     return WarpSession(opened, height, width, K)
 
 

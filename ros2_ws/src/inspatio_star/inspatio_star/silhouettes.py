@@ -93,20 +93,22 @@ def write_cover(
     :param source_m: (h, w) of the view, 0 where unknown.
     :param cover: (N,), in place.
     """
-    width = depth_m.shape[1]
+    depths_m, width = depth_m.reshape(-1), np.uint32(depth_m.shape[1])
     one, zero = np.float32(1), np.float32(0)
     for n in range(len(edges)):
-        v, u = edges[n] // width, edges[n] % width
-        x, y, z = _place(u, v, depth_m[v, u], P)
+        edge = np.uint32(edges[n])
+        x, y, z = _place(edge % width, edge // width, depths_m[edge], P)
         share = one
         if z > zero and _is_inside(x, y, source_m):
-            x0, y0 = min(int(x), source_m.shape[1] - 2), min(int(y), source_m.shape[0] - 2)
+            x0 = np.uintp(min(int(x), source_m.shape[1] - 2))
+            y0 = np.uintp(min(int(y), source_m.shape[0] - 2))
             a, b = x - np.float32(x0), y - np.float32(y0)
             share = zero
-            for j in range(2):
-                for i in range(2):
-                    if zero < source_m[y0 + j, x0 + i] <= z * (one + APART):
-                        share += (b if j else one - b) * (a if i else one - a)
+            for j in range(np.uintp(2)):
+                for i in range(np.uintp(2)):
+                    near = source_m[y0 + j, x0 + i]
+                    w = (b if j else one - b) * (a if i else one - a)
+                    share += w if (zero < near) & (near <= z * (one + APART)) else zero
         cover[n] = max(cover[n], share)
 
 
@@ -126,30 +128,31 @@ def look_behind(
     :param known: (H, W), in place: True where the view shows it.
     :param rgb: (H, W, 3), in place: its colour.
     """
-    width = known.shape[1]
+    background, is_known, out = inverse.reshape(-1), known.reshape(-1), rgb.reshape(-1, 3)
+    width = np.uint32(known.shape[1])
     one, zero = np.float32(1), np.float32(0)
     for n in range(len(edges)):
-        v, u = edges[n] // width, edges[n] % width
-        x, y, z = _place(u, v, one / inverse[v, u], P)
-        if known[v, u] or not (z > zero and _is_inside(x, y, source_m)):
+        edge = np.uint32(edges[n])
+        x, y, z = _place(edge % width, edge // width, one / background[edge], P)
+        if is_known[edge] or not (z > zero and _is_inside(x, y, source_m)):
             continue
-        x0, y0 = min(int(x), source_m.shape[1] - 2), min(int(y), source_m.shape[0] - 2)
+        x0 = np.uintp(min(int(x), source_m.shape[1] - 2))
+        y0 = np.uintp(min(int(y), source_m.shape[0] - 2))
         a, b = x - np.float32(x0), y - np.float32(y0)
         red, green, blue, total = zero, zero, zero, zero
-        for j in range(2):
-            for i in range(2):
-                if abs(source_m[y0 + j, x0 + i] - z) <= APART * z:
-                    colour = colours[y0 + j, x0 + i]
-                    w = (b if j else one - b) * (a if i else one - a)
-                    red += w * colour[0]
-                    green += w * colour[1]
-                    blue += w * colour[2]
-                    total += w
+        for j in range(np.uintp(2)):
+            for i in range(np.uintp(2)):
+                is_it = abs(source_m[y0 + j, x0 + i] - z) <= APART * z
+                w = (b if j else one - b) * (a if i else one - a) if is_it else zero
+                red += w * colours[y0 + j, x0 + i, 0]
+                green += w * colours[y0 + j, x0 + i, 1]
+                blue += w * colours[y0 + j, x0 + i, 2]
+                total += w
         if total >= ENOUGH:
-            rgb[v, u, 0] = red / total
-            rgb[v, u, 1] = green / total
-            rgb[v, u, 2] = blue / total
-            known[v, u] = True
+            out[edge, 0] = red / total
+            out[edge, 1] = green / total
+            out[edge, 2] = blue / total
+            is_known[edge] = True
 
 
 @njit(nogil=True, cache=True, error_model='numpy')
@@ -162,11 +165,11 @@ def blend(edges: Numbers, cover: Float32, front: Float32, rgb: Float32) -> None:
     :param front: (H, W, 3), the surface.
     :param rgb: (H, W, 3).
     """
-    width = rgb.shape[1]
+    before, out = front.reshape(-1, 3), rgb.reshape(-1, 3)
     for n in range(len(edges)):
-        v, u = edges[n] // width, edges[n] % width
+        edge = np.uint32(edges[n])
         for c in range(3):
-            rgb[v, u, c] += cover[n] * (front[v, u, c] - rgb[v, u, c])
+            out[edge, c] += cover[n] * (before[edge, c] - out[edge, c])
 
 
 @njit(nogil=True, cache=True, error_model='numpy', inline='always')

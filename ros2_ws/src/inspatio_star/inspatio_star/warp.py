@@ -220,9 +220,13 @@ def splat_points(
     """
     _require('T_world_camera', T_world_camera, (4, 4), np.float64)
     T_camera_world = inverse(check_rigid(T_world_camera, 'T_world_camera'))
+    x, y, z_m = np.empty((3, len(points.xyz_m)), np.float32)
+    _project(points.xyz_m, T_camera_world.astype(np.float32), K.astype(np.float32), x, y, z_m)
+    numbers = _landed(x, y, z_m, places)
+    weight = np.log(np.float32(1) + np.minimum(z_m[numbers], np.float32(FAR_M)))
+    weigh(weight, float(np.log1p(np.clip(z_m.max(initial=0), 0, FAR_M))))
     sums = np.zeros((count, CHANNELS), np.float32)
-    _splat_points(points.xyz_m, points.rgb, T_camera_world.astype(np.float32),
-                  K.astype(np.float32), places, sums)
+    _splat_points(numbers, weight, points.rgb, x, y, z_m, places, sums)
     return sums
 
 
@@ -473,48 +477,62 @@ def _splat(
 
 
 @njit(nogil=True, cache=True, error_model='numpy')
+def _project(
+    xyz_m: Float32, T: Float32, K: Float32, xs: Float32, ys: Float32, zs: Float32
+) -> None:
+    """Write where points land, a row and a column further, so that a cut rounds down; depths."""
+    one = np.float32(1)
+    for n in range(len(xyz_m)):
+        p_x, p_y, p_z = xyz_m[n, 0], xyz_m[n, 1], xyz_m[n, 2]
+        px = T[0, 0] * p_x + T[0, 1] * p_y + T[0, 2] * p_z + T[0, 3]
+        py = T[1, 0] * p_x + T[1, 1] * p_y + T[1, 2] * p_z + T[1, 3]
+        z = T[2, 0] * p_x + T[2, 1] * p_y + T[2, 2] * p_z + T[2, 3]
+        xs[n] = (K[0, 0] * px + K[0, 1] * py) / z + K[0, 2] + one
+        ys[n] = K[1, 1] * py / z + K[1, 2] + one
+        zs[n] = z
+
+
+@njit(nogil=True, cache=True, error_model='numpy')
+def _landed(
+    xs: Float32, ys: Float32, zs: Float32, places: NDArray[np.int32]
+) -> NDArray[np.int32]:
+    """Return the numbers of points that touch a pixel that has a place."""
+    height, width = places.shape
+    x_end, y_end, zero = np.float32(width + 1), np.float32(height + 1), np.float32(0)
+    found, count = np.empty(len(xs), np.int32), 0
+    for n in range(len(xs)):
+        x, y = xs[n], ys[n]
+        if (zs[n] > np.float32(Z_MIN_M)) & (x > zero) & (x < x_end) & (y > zero) & (y < y_end):
+            left, top = np.uintp(max(int(x) - 1, 0)), np.uintp(max(int(y) - 1, 0))
+            right, low = np.uintp(min(int(x), width - 1)), np.uintp(min(int(y), height - 1))
+            found[count] = n
+            count += (places[top, left] >= 0) | (places[top, right] >= 0) \
+                | (places[low, left] >= 0) | (places[low, right] >= 0)
+    return found[:count].copy()
+
+
+@njit(nogil=True, cache=True, error_model='numpy')
 def _splat_points(
-    xyz_m: Float32, rgb: Float32, T: Float32, K: Float32, places: NDArray[np.int32], sums: Float32
+    numbers: NDArray[np.int32], weights: Float32, rgb: Float32, xs: Float32, ys: Float32,
+    zs: Float32, places: NDArray[np.int32], sums: Float32,
 ) -> None:
     height, width = places.shape
-    one, zero, far = np.float32(1), np.float32(0), np.float32(FAR_M)
-    nearest = np.float32(Z_MIN_M)
-    zs = np.empty(len(xyz_m), np.float32)
-    z_max = nearest
-    for n in range(len(xyz_m)):
-        p = xyz_m[n]
-        zs[n] = T[2, 0] * p[0] + T[2, 1] * p[1] + T[2, 2] * p[2] + T[2, 3]
-        z_max = max(z_max, zs[n])
-    sharpness = np.float32(SHARPNESS) / max(np.log(one + min(z_max, far)), np.float32(L_MIN))
-    for n in range(len(xyz_m)):
-        z = zs[n]
-        if not z > nearest:
-            continue
-        p = xyz_m[n]
-        px = T[0, 0] * p[0] + T[0, 1] * p[1] + T[0, 2] * p[2] + T[0, 3]
-        py = T[1, 0] * p[0] + T[1, 1] * p[1] + T[1, 2] * p[2] + T[1, 3]
-        x = (K[0, 0] * px + K[0, 1] * py) / z + K[0, 2] + one
-        y = K[1, 1] * py / z + K[1, 2] + one
-        if not (zero < x < width + 1 and zero < y < height + 1):
-            continue
-        # One more than the pixel, so that a cut rounds down.
-        left, top = int(x), int(y)
-        a, b = x - np.float32(left), y - np.float32(top)
-        weight = zero
+    one = np.float32(1)
+    for k in range(len(numbers)):
+        n, weight = numbers[k], weights[k]
+        left, top = int(xs[n]), int(ys[n])
+        a, b = xs[n] - np.float32(left), ys[n] - np.float32(top)
         for v in range(max(top - 1, 0), min(top + 1, height)):
             for u in range(max(left - 1, 0), min(left + 1, width)):
                 place = places[v, u]
-                if place < 0:
-                    continue
-                if weight == zero:
-                    weight = np.exp(-sharpness * np.log(one + min(z, far)))
-                w = (b if v == top else one - b) * (a if u == left else one - a) * weight
-                cell = sums[place]
-                cell[0] += rgb[n, 0] * w
-                cell[1] += rgb[n, 1] * w
-                cell[2] += rgb[n, 2] * w
-                cell[3] += z * w
-                cell[4] += w
+                if place >= 0:
+                    w = (b if v == top else one - b) * (a if u == left else one - a) * weight
+                    cell = sums[np.uintp(place)]
+                    cell[0] += rgb[n, 0] * w
+                    cell[1] += rgb[n, 1] * w
+                    cell[2] += rgb[n, 2] * w
+                    cell[3] += zs[n] * w
+                    cell[4] += w
 
 
 @njit(nogil=True, cache=True, error_model='numpy')

@@ -16,6 +16,7 @@ import warnings
 import torch.distributed as dist
 
 from inspatio_star.errors import InspatioError
+from inspatio_star.memory import keep_freed_memory
 from inspatio_star.train.clips import Clips, Kind
 from inspatio_star.train.config import read_config
 from inspatio_star.train.engine import Run, Workers
@@ -23,7 +24,6 @@ from inspatio_star.train.models import (
     STAGES,
     codec_of,
     evaluation_of,
-    keep_freed_memory,
     optimizers_of,
     stage_of,
 )

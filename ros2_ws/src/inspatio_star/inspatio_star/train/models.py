@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-import ctypes
 from pathlib import Path
-import platform
 
 import torch
 from torch import Tensor, nn
@@ -37,21 +35,6 @@ from inspatio_star.train.stages import (
 from inspatio_star.weights import default_folder, files_of, path_of
 
 STAGES = ('stem', 'motion', 'perceptual', 'causal', 'jdmd')
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # glibc's malloc.h
-
-
-def keep_freed_memory() -> None:
-    """
-    Let glibc keep what a step has freed for the next one.
-
-    As it is, each large tensor is mapped anew, and the kernel clears its pages: on a virtual
-    machine that takes longer than the step.
-    """
-    if platform.libc_ver()[0] == 'glibc':
-        libc = ctypes.CDLL(None)
-        for name, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2 ** 31 - 1),
-                            (_M_TOP_PAD, 2 ** 28)):
-            libc.mallopt(name, value)
 
 
 def new_dit(preset: Preset, seed: int) -> Dit:

@@ -16,12 +16,13 @@ import sys
 import torch
 from torch import Tensor
 
+from inspatio_star.memory import keep_freed_memory
 from inspatio_star.presets import Preset, preset_named
 from inspatio_star.star.schedule import add_noise
 from inspatio_star.train.clip_latents import Clip
 from inspatio_star.train.denoiser import Denoiser
 from inspatio_star.train.jdmd import repeat_last_step, rollout
-from inspatio_star.train.models import keep_freed_memory, new_dit
+from inspatio_star.train.models import new_dit
 
 WAYS = ('chunk', 'rollout')
 
