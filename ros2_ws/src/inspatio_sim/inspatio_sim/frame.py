@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,9 +59,9 @@ class Frame:
         """Where the camera was that the chunk's frame is of, (4, 4)."""
         return self.chunk.path.T_world_camera[self.k]
 
-    @property
+    @cached_property
     def picture(self) -> Picture:
-        """All of it, with provenance; made anew where it was not moved."""
+        """All of it, with provenance."""
         if self.moved is not None:
             return self.moved
         chunk, k = self.chunk, self.k

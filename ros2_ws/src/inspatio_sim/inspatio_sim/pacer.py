@@ -19,6 +19,8 @@ NS = 1_000_000_000
 LONGEST_WAIT_S = 0.02
 # How many chunks tell how fast a session is, and how far above their median time is planned with.
 RECENT_CHUNKS = 5
+# How many pictures tell how long the next one takes.
+RECENT_TICKS = 24
 MOST_OVER_TYPICAL = 1.25
 # How much longer than the slowest recent chunk the next one may take and still be there in time.
 MARGIN = 1.25
@@ -201,7 +203,19 @@ class Ticks:
     def __init__(self, period_ns: int) -> None:
         self._period_ns = period_ns
         self._next_ns: int | None = None
+        self._took_ns: deque[int] = deque(maxlen=RECENT_TICKS)
         self.skipped = 0
+
+    @property
+    def lead_ns(self) -> int:
+        """How long before a tick its picture is begun: half of what it takes, as a rule."""
+        typical_ns = int(median(self._took_ns)) if self._took_ns else 0
+        return min(typical_ns, self._period_ns) // 2
+
+    def learn(self, took_ns: int) -> None:
+        """Note how long a picture took to make, in the time of the simulation."""
+        # Less than nothing where the clock was set back meanwhile.
+        self._took_ns.append(max(took_ns, 0))
 
     def restart(self) -> None:
         """Begin a new grid with the next tick."""

@@ -20,7 +20,7 @@ import os
 import queue
 import threading
 import time
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,9 @@ MOST_BEGUN = 2
 NICE = 6
 # A picture is of a pose if it is this close to it, in metres and in sines of angles.
 SAME_POSE = 1e-5
+# One that has been begun is not made anew for a command that changes less than this: a tenth of a
+# pixel, as far as that goes.
+LITTLE = 1e-4
 # What a second between a frame and the present counts, in metres, when one is chosen to be moved:
 # little where the world stands still, much where it moves.
 STILL_MPS, VIDEO_MPS = 0.02, 5.0
@@ -99,6 +102,34 @@ class Memory:
     made: int
     ready: tuple[Frame, ...]
     shown: Picture | None
+
+
+class _View(NamedTuple):
+    """
+    What is to be seen at a stamp.
+
+    :param epoch: it is void when that has ended.
+    :param reprojector: what moves frames.
+    :param nearest: the frame that was made from nearest to where the body is.
+    :param T_world_camera: (4, 4) where the camera is.
+    :param T_odom_base: (4, 4) where ``base_link`` is.
+    :param twist: (6,) how it moves.
+    :param command_ns: stamp of the command that it obeys.
+    :param before: what was shown last.
+    """
+
+    epoch: int
+    reprojector: Reprojector
+    nearest: Frame
+    T_world_camera: F64
+    T_odom_base: F64
+    twist: F64
+    command_ns: int
+    before: Picture | None
+
+    def is_elsewhere(self, T_world_camera: F64, limit: float = SAME_POSE) -> bool:
+        """Return whether another camera sees another picture."""
+        return bool(np.abs(self.T_world_camera - T_world_camera).max() > limit)
 
 
 class Simulator:
@@ -894,12 +925,13 @@ class Simulator:
                 frame = next(frame for frame in self._ready if frame.stamp_ns >= stamp_ns)
             self._show_safely(frame)
         else:
-            self._show_at(stamp_ns)
+            epoch = self._epoch
+            self._show_at(stamp_ns, lambda: epoch != self._epoch, self._show_safely)
 
     # Showing frames.
 
     def _play_out(self) -> None:
-        """Show every frame that is not moved when it is due."""
+        """Show every frame, but those of steps, when it is due."""
         while (frames := self._due.get()) is not None:
             for frame in frames:
                 if not self._wait_for(frame):
@@ -941,48 +973,75 @@ class Simulator:
                 def void(epoch: int = epoch) -> bool:
                     return epoch != self._epoch or not self._ticking()
 
-                if not self.clock.wait_until(stamp_ns, self._wake, void):
+                # Begun somewhat before the tick: only a command that comes after that and moves
+                # the picture costs the whole time once more.
+                if not self.clock.wait_until(
+                        stamp_ns - self._ticks.lead_ns, self._wake, void):
                     continue
                 self._ticks.take()
-            self._show_at(stamp_ns)
+            # Shown by another thread: meanwhile the next one is begun.
+            self._show_at(stamp_ns, void, lambda frame: self._due.put([frame]))
 
-    def _show_at(self, stamp_ns: int) -> None:
-        """Show the frame that is nearest to where the body is at a stamp, moved there."""
+    def _show_at(
+        self, stamp_ns: int, void: Callable[[], bool], show: Callable[[Frame], None]
+    ) -> None:
+        """
+        When a stamp is due, show the frame that is nearest to where the body is, moved there.
+
+        :param void: whether nothing is to be shown any more.
+        """
         with self._showing:
-            frame = self._moved_to(stamp_ns)
-            if frame is not None:
-                self._show_safely(frame)
+            view = self._view_at(stamp_ns)
+            if view is None:
+                return
+            began_ns = self.clock.now_ns()
+            moved = self._moved(view)
+            if moved is not None:
+                self._ticks.learn(self.clock.now_ns() - began_ns)
+            with self._wake:
+                if not self.clock.wait_until(stamp_ns, self._wake, void):
+                    return
+            newest = self._view_at(stamp_ns)
+            if newest is None or newest.epoch != view.epoch:
+                return
+            if newest.is_elsewhere(view.T_world_camera, LITTLE):
+                view, moved = newest, self._moved(newest)
+            frame = view.nearest.at(
+                stamp_ns, newest.T_odom_base, newest.twist, newest.command_ns, moved)
+            with self._wake:
+                if newest.epoch != self._epoch:
+                    return
+                self._shown = frame.picture
+                fresh = [frame for frame in self._ready
+                         if self._generated_until_ns < frame.stamp_ns <= stamp_ns]
+                if fresh:
+                    self._generated_until_ns = fresh[-1].stamp_ns
+            for generated in fresh:
+                with suppress(Exception):
+                    self._show_generated(generated)
+            show(frame)
 
-    def _moved_to(self, stamp_ns: int) -> Frame | None:
-        """Return what is to be shown at a stamp; None if there is nothing any more."""
+    def _view_at(self, stamp_ns: int) -> _View | None:
+        """Return what is to be seen at a stamp; None if there is nothing any more."""
         with self._wake:
-            session, reprojector, before = self._session, self._reprojector, self._shown
+            session, reprojector = self._session, self._reprojector
             if session is None or reprojector is None or not self._ready:
                 return None
             T_odom_base, twist = self._motion.at(stamp_ns)
-            command_ns = self._motion.command_stamp_ns(stamp_ns)
-            info, epoch = session.info, self._epoch
             T_world_camera = self._path(
-                info, np.array([stamp_ns]), T_odom_base[None], self._time).T_world_camera[0]
+                session.info, np.array([stamp_ns]), T_odom_base[None],
+                self._time).T_world_camera[0]
             nearest = _nearest(
                 self._ready, T_world_camera, stamp_ns,
-                VIDEO_MPS if info.source_frames > 1 else STILL_MPS)
-            fresh = [frame for frame in self._ready
-                     if self._generated_until_ns < frame.stamp_ns <= stamp_ns]
-            if fresh:
-                self._generated_until_ns = fresh[-1].stamp_ns
-        for frame in fresh:
-            with suppress(Exception):
-                self._show_generated(frame)
-        moved = None
-        if np.abs(nearest.T_world_camera - T_world_camera).max() > SAME_POSE:
-            moved = reprojector.move(nearest.picture, T_world_camera, before)
-        frame = nearest.at(stamp_ns, T_odom_base, twist, command_ns, moved)
-        with self._wake:
-            if epoch != self._epoch:
-                return None
-            self._shown = frame.picture
-        return frame
+                VIDEO_MPS if session.info.source_frames > 1 else STILL_MPS)
+            return _View(self._epoch, reprojector, nearest, T_world_camera, T_odom_base, twist,
+                         self._motion.command_stamp_ns(stamp_ns), self._shown)
+
+    def _moved(self, view: _View) -> Picture | None:
+        """Return the nearest frame as it is seen from where the body is; None if from there."""
+        if not view.is_elsewhere(view.nearest.T_world_camera):
+            return None
+        return view.reprojector.move(view.nearest.picture, view.T_world_camera, view.before)
 
 
 def _give_back_memory() -> None:

@@ -74,23 +74,21 @@ class Reprojector:
     :param height: rows of the pictures.
     :param width: columns of the pictures.
     :param K: (3, 3) float64 intrinsics, pixels; pixel centres at integers.
-    :raises ValueError: if K is no camera's.
+    :raises ValueError: if K is no camera's, or a side is longer than 16384 pixels.
     """
 
     def __init__(self, height: int, width: int, K: F64) -> None:
         require_intrinsics(K)
+        if max(height, width) > COLUMN + 1:
+            raise ValueError(f'wanted at most {COLUMN + 1} pixels a side, got {height}x{width}')
         self._K, self._inv_K = K.astype(np.float32), np.linalg.inv(K).astype(np.float32)
-        # Of each pixel of the new picture: the depth of what has landed in it, which pixel of the
-        # old one that is, and where exactly it has landed; and whose of these is seen there.
-        self._z_m = np.empty((height, width), np.float32)
+        # Of each pixel of the new picture: whose it is, and where it is in the old one.
         self._claimed = np.empty((height, width), np.int32)
-        self._landed = np.empty((height, width, 2), np.float32)
-        self._seen = np.empty((height, width), np.int32)
         self._sources = np.empty((height, width, 2), np.float32)
 
     def warm_up(self) -> None:
         """Compile, or load from the on-disk cache, everything that `move` runs."""
-        shape = self._z_m.shape
+        shape = self._claimed.shape
         rgb = np.zeros((*shape, 3), np.uint8)
         picture = picture_of(rgb, np.ones(shape, np.float32), np.ones(shape, np.bool_), np.eye(4))
         T = np.eye(4)
@@ -112,30 +110,42 @@ class Reprojector:
         T_new_old = inverse(T_world_camera) @ picture.T_world_camera
         depth_m = np.empty_like(picture.depth_m)
         provenance = np.empty_like(picture.provenance)
-        T = T_new_old.astype(np.float32)
-        _claim(picture.depth_m, self._inv_K, T, self._K, self._z_m, self._claimed, self._landed)
-        _close_cracks(self._claimed, self._z_m, self._seen)
-        holes = _trace(
-            picture.provenance, self._seen, self._claimed, self._landed, self._z_m,
-            self._sources, depth_m, provenance)
+        _claim(picture.depth_m, picture.provenance, self._inv_K, T_new_old.astype(np.float32),
+               self._K, depth_m, self._claimed, self._sources)
+        _close_cracks(depth_m, self._claimed, self._sources)
+        holes = _say_holes(depth_m, self._claimed, self._sources, provenance)
         rgb = np.asarray(cv2.remap(picture.rgb, self._sources, None, cv2.INTER_LINEAR,
                                    borderMode=cv2.BORDER_REPLICATE))
         if holes:
-            known = provenance != HOLE
-            inverse_m = np.where(known, np.float32(1) / depth_m, np.float32(0))
-            continue_background(inverse_m, known)
-            if before is not None:
-                T_before_new = inverse(before.T_world_camera) @ T_world_camera
-                _take_from_before(
-                    before.rgb, before.depth_m, before.provenance, self._inv_K,
-                    T_before_new.astype(np.float32), self._K, inverse_m, known, rgb, depth_m,
-                    provenance)
-            if not known.all():
-                fill_behind(rgb, inverse_m, known)
+            self._fill(rgb, depth_m, provenance, T_world_camera, before)
         return Picture(rgb, depth_m, provenance, T_world_camera)
 
+    def _fill(
+        self, rgb: U8, depth_m: Float32, provenance: U8, T_world_camera: F64,
+        before: Picture | None,
+    ) -> None:
+        """Fill holes, in place, from the picture before, and by a guess at half of the size."""
+        height, width = (length + 1 >> 1 for length in depth_m.shape)
+        small = np.empty((height, width, 3), np.uint8)
+        inverse_m = np.empty((height, width), np.float32)
+        known = np.zeros((height, width), np.bool_)
+        _halve(rgb, depth_m, provenance, small, inverse_m, known)
+        continue_background(inverse_m, known)
+        if before is not None:
+            T_before_new = inverse(before.T_world_camera) @ T_world_camera
+            _take_from_before(
+                before.rgb, before.depth_m, before.provenance, self._inv_K,
+                T_before_new.astype(np.float32), self._K, inverse_m, rgb, depth_m, provenance)
+            _halve(rgb, depth_m, provenance, small, inverse_m, known)
+        fill_behind(small, inverse_m, known)
+        _enlarge(small, provenance, rgb)
 
-# From here on: compiled.  A pixel is one number, its row in the upper 16 bits; -1 is none.
+
+# From here on: compiled.  A pixel of the old picture is one number: its row in the upper 16 bits,
+# its provenance in the next two, its column in the rest; -1 is none.
+
+COLUMN = 0x3FFF
+
 
 @njit(nogil=True, cache=True, error_model='numpy', inline='always')
 def _carried(
@@ -152,91 +162,128 @@ def _carried(
 
 @njit(nogil=True, cache=True, error_model='numpy')
 def _claim(
-    depth_m: Float32, inv_K: Float32, T: Float32, K: Float32, z_m: Float32, claimed: I32,
-    landed: Float32,
+    old_depth_m: Float32, provenance: U8, inv_K: Float32, T: Float32, K: Float32,
+    depth_m: Float32, claimed: I32, sources: Float32,
 ) -> None:
-    """Write which pixel of the picture lands in each of the new one, the nearest, and where."""
+    """
+    Write which pixel of the old picture lands in each of the new one, the nearest.
+
+    Around that the picture moves as a whole: the colour of the new pixel lies as far from the old
+    one as that has landed from its centre.
+
+    :param depth_m: of what has landed; infinite where nothing has.
+    :param sources: where its colour is, not written where nothing has landed.
+    """
     height, width = depth_m.shape
-    z_m[:] = np.inf
+    depth_m[:] = np.inf
     claimed[:] = -1
-    half, right, low = np.float32(0.5), np.float32(width - 0.5), np.float32(height - 0.5)
+    zero, half = np.float32(0), np.float32(0.5)
+    right, low = np.float32(width - 0.5), np.float32(height - 0.5)
+    flat_m, whose, places = depth_m.reshape(-1), claimed.reshape(-1), sources.reshape(-1, 2)
+    # Of a row: where its pixels land, -1 for outside; their depth; where colours come from.
+    landed = np.empty(width, np.int32)
+    zs = np.empty(width, np.float32)
     xs = np.empty(width, np.float32)
     ys = np.empty(width, np.float32)
-    zs = np.empty(width, np.float32)
     for v in range(height):
         for u in range(width):  # no branches: vectorised
-            xs[u], ys[u], zs[u] = _carried(
-                np.float32(u), np.float32(v), depth_m[v, u], inv_K, T, K)
-        for u in range(width):
-            x, y, z = xs[u], ys[u], zs[u]
+            x, y, z = _carried(np.float32(u), np.float32(v), old_depth_m[v, u], inv_K, T, K)
             # Of an unknown depth all three are NaN, and compare false.
-            if z > NEAREST_M and -half <= x < right and -half <= y < low:
-                column, row = int(x + half), int(y + half)
-                if z < z_m[row, column]:
-                    z_m[row, column] = z
-                    claimed[row, column] = v << 16 | u
-                    landed[row, column, 0] = x
-                    landed[row, column, 1] = y
+            is_in = (z > NEAREST_M) & (-half <= x) & (x < right) & (-half <= y) & (y < low)
+            column = np.int32((x if is_in else zero) + half)
+            row = np.int32((y if is_in else zero) + half)
+            landed[u] = row * np.int32(width) + column if is_in else np.int32(-1)
+            zs[u] = z
+            xs[u] = np.float32(u) + (np.float32(column) - x)
+            ys[u] = np.float32(v) + (np.float32(row) - y)
+        for u in range(width):
+            n = np.uintp(landed[u])
+            if landed[u] >= 0 and zs[u] < flat_m[n]:
+                flat_m[n] = zs[u]
+                whose[n] = v << 16 | np.int32(provenance[v, u]) << 14 | u
+                places[n, 0] = xs[u]
+                places[n, 1] = ys[u]
 
 
 @njit(nogil=True, cache=True, error_model='numpy', inline='always')
 def _are_neighbours(a: int, b: int) -> bool:
     """Return whether two pixels of the picture lie side by side, or with one between."""
-    return abs((a >> 16) - (b >> 16)) <= 2 and abs((a & 0xFFFF) - (b & 0xFFFF)) <= 2
+    return (abs((a >> 16) - (b >> 16)) <= 2) & (abs((a & COLUMN) - (b & COLUMN)) <= 2)
 
 
 @njit(nogil=True, cache=True, error_model='numpy')
-def _close_cracks(claimed: I32, z_m: Float32, seen: I32) -> None:
+def _close_cracks(depth_m: Float32, claimed: I32, sources: Float32) -> None:
     """
-    Close what opens between pixels of one surface that is seen from nearer now.
+    Close, in place, what opens between pixels of one surface that is seen from nearer now.
 
     A pixel that nobody has claimed, or a surface far behind, lies in a crack if on two opposite
     sides of it are pixels that were neighbours in the picture.
     """
     height, width = claimed.shape
+    # The depths of a row and of those beside it, endless at the ends.
+    rows = np.full((3, width + 2), np.inf, np.float32)
+    nearest = np.empty(width, np.float32)
+    # Pixels in cracks, and the neighbour whose place they take, until all are found.
+    found = np.empty((height * width, 4), np.uint16)
+    count = 0
+    rows[1, 1:width + 1] = depth_m[0]
     for v in range(height):
+        above, here, below = rows[v % 3], rows[(v + 1) % 3], rows[(v + 2) % 3]
+        if v + 1 < height:
+            below[1:width + 1] = depth_m[v + 1]
+        else:
+            below[:] = np.inf
+        for u in range(width):  # no branches: vectorised
+            a = here[u] if here[u] > here[u + 2] else here[u + 2]
+            b = above[u + 1] if above[u + 1] > below[u + 1] else below[u + 1]
+            c = above[u] if above[u] > below[u + 2] else below[u + 2]
+            d = above[u + 2] if above[u + 2] > below[u] else below[u]
+            a = a if a < b else b
+            c = c if c < d else d
+            nearest[u] = a if a < c else c
         for u in range(width):
-            best = v << 16 | u if claimed[v, u] >= 0 else -1
-            limit = z_m[v, u]
+            limit = here[u + 1]
+            if not nearest[u] * BEHIND < limit:
+                continue
+            is_crack = False
             for du, dv in ((1, 0), (0, 1), (1, 1), (1, -1)):
                 if du <= u < width - du and abs(dv) <= v < height - abs(dv):
-                    z = max(z_m[v - dv, u - du], z_m[v + dv, u + du])
+                    z = max(depth_m[v - dv, u - du], depth_m[v + dv, u + du])
                     if z * BEHIND < limit and _are_neighbours(
                             claimed[v - dv, u - du], claimed[v + dv, u + du]):
-                        best, limit = (v - dv) << 16 | (u - du), z
-            seen[v, u] = best
+                        limit, is_crack = z, True
+                        found[count, 0], found[count, 1] = v, u
+                        found[count, 2], found[count, 3] = v - dv, u - du
+            count += is_crack
+    taken = np.empty((count, 3), np.float32)
+    whose = np.empty(count, np.int32)
+    for n in range(count):
+        v, u, y, x = found[n, 0], found[n, 1], found[n, 2], found[n, 3]
+        taken[n, 0] = depth_m[y, x]
+        taken[n, 1] = sources[y, x, 0] + (np.float32(u) - np.float32(x))
+        taken[n, 2] = sources[y, x, 1] + (np.float32(v) - np.float32(y))
+        whose[n] = claimed[y, x]
+    for n in range(count):
+        v, u = found[n, 0], found[n, 1]
+        depth_m[v, u] = taken[n, 0]
+        sources[v, u, 0], sources[v, u, 1] = taken[n, 1], taken[n, 2]
+        claimed[v, u] = whose[n]
 
 
 @njit(nogil=True, cache=True, error_model='numpy')
-def _trace(
-    provenance: U8, seen: I32, claimed: I32, landed: Float32, z_m: Float32, sources: Float32,
-    out_depth_m: Float32, out_provenance: U8,
-) -> int:
-    """
-    Write where in the old picture each pixel of the new one is; returns how many are holes.
-
-    Around the pixel that has landed nearest the picture moves as a whole: a colour lies as far
-    from that pixel as it has landed from the centre.
-    """
-    height, width = seen.shape
+def _say_holes(depth_m: Float32, claimed: I32, sources: Float32, provenance: U8) -> int:
+    """Write what each pixel is, NaN as the depth of holes; return how many of these are there."""
+    height, width = claimed.shape
     holes = 0
     for v in range(height):
+        for u in range(width):  # no branches: vectorised
+            is_hole = claimed[v, u] < 0
+            depth_m[v, u] = np.float32(np.nan) if is_hole else depth_m[v, u]
+            provenance[v, u] = np.uint8(0) if is_hole else np.uint8(claimed[v, u] >> 14 & 3)
+            holes += is_hole
         for u in range(width):
-            at = seen[v, u]
-            if at < 0:
-                holes += 1
-                out_provenance[v, u] = HOLE
-                out_depth_m[v, u] = np.nan
-                sources[v, u, 0] = u
-                sources[v, u, 1] = v
-                continue
-            y, x = np.uintp(at >> 16), np.uintp(at & 0xFFFF)
-            source = claimed[y, x]
-            row, column = source >> 16, source & 0xFFFF
-            sources[v, u, 0] = np.float32(column) + (np.float32(u) - landed[y, x, 0])
-            sources[v, u, 1] = np.float32(row) + (np.float32(v) - landed[y, x, 1])
-            out_depth_m[v, u] = z_m[y, x]
-            out_provenance[v, u] = provenance[np.uintp(row), np.uintp(column)]
+            if claimed[v, u] < 0:
+                sources[v, u, 0], sources[v, u, 1] = u, v
     return holes
 
 
@@ -257,16 +304,20 @@ def _read(rgb: U8, x: np.float32, y: np.float32, out: U8, u: int, v: int) -> Non
 @njit(nogil=True, cache=True, error_model='numpy')
 def _take_from_before(
     rgb: U8, depth_m: Float32, provenance: U8, inv_K: Float32, T: Float32, K: Float32,
-    inverse_m: Float32, known: Bools, out_rgb: U8, out_depth_m: Float32, out_provenance: U8,
+    inverse_m: Float32, out_rgb: U8, out_depth_m: Float32, out_provenance: U8,
 ) -> None:
-    """Fill holes, in place, where the picture before shows what is expected behind them."""
+    """
+    Fill holes, in place, where the picture before shows what is expected behind them.
+
+    :param inverse_m: what is expected, 1 / depth, at half of the size.
+    """
     height, width = depth_m.shape
     zero, half, one = np.float32(0), np.float32(0.5), np.float32(1)
     for v in range(height):
         for u in range(width):
-            if known[v, u]:
+            if out_provenance[v, u] != HOLE:
                 continue
-            z_m = one / inverse_m[v, u]
+            z_m = one / inverse_m[v >> 1, u >> 1]
             x, y, z = _carried(np.float32(u), np.float32(v), z_m, inv_K, T, K)
             if not (z > NEAREST_M and -half <= x < width - half and -half <= y < height - half):
                 continue
@@ -277,4 +328,40 @@ def _take_from_before(
                       min(max(y, zero), np.float32(height - 1)), out_rgb, u, v)
                 out_depth_m[v, u] = z_m
                 out_provenance[v, u] = EARLIER
-                known[v, u] = True
+
+
+@njit(nogil=True, cache=True, error_model='numpy')
+def _halve(
+    rgb: U8, depth_m: Float32, provenance: U8, small: U8, inverse_m: Float32, known: Bools
+) -> None:
+    """
+    Write, of cells of 2 x 2 pixels without a hole, mean colour and 1 / depth of the farthest.
+
+    Odd sides repeat their last pixels.  Other cells, and those that are known, stay as they are.
+    """
+    height, width = depth_m.shape
+    for v in range(known.shape[0]):
+        y, y_2 = 2 * v, min(2 * v + 1, height - 1)
+        for u in range(known.shape[1]):
+            if known[v, u]:
+                continue
+            x, x_2 = 2 * u, min(2 * u + 1, width - 1)
+            known[v, u] = (provenance[y, x] != HOLE) & (provenance[y, x_2] != HOLE) \
+                & (provenance[y_2, x] != HOLE) & (provenance[y_2, x_2] != HOLE)
+            if known[v, u]:
+                for c in range(3):
+                    total = np.int32(rgb[y, x, c]) + np.int32(rgb[y, x_2, c]) \
+                        + np.int32(rgb[y_2, x, c]) + np.int32(rgb[y_2, x_2, c])
+                    small[v, u, c] = (total + 2) >> 2
+                inverse_m[v, u] = np.float32(1) / max(max(depth_m[y, x], depth_m[y, x_2]),
+                                                      max(depth_m[y_2, x], depth_m[y_2, x_2]))
+
+
+@njit(nogil=True, cache=True, error_model='numpy')
+def _enlarge(small: U8, provenance: U8, rgb: U8) -> None:
+    """Write the colours of holes."""
+    for v in range(provenance.shape[0]):
+        for u in range(provenance.shape[1]):
+            if provenance[v, u] == HOLE:
+                for c in range(3):
+                    rgb[v, u, c] = small[v >> 1, u >> 1, c]
