@@ -249,6 +249,20 @@ def test_ticks_are_on_one_grid_and_leave_out_what_has_passed():
     assert ticks.next_ns(5007) == 5007 and ticks.skipped == 2
 
 
+def test_a_picture_is_begun_before_its_tick_by_half_of_what_it_takes():
+    ticks = Ticks(100)
+    assert ticks.lead_ns == 0
+    for took_ns in (30, 40, 500):
+        ticks.learn(took_ns)
+    assert ticks.lead_ns == 20, 'one that took long says nothing yet'
+    ticks.learn(500)
+    ticks.learn(500)
+    assert ticks.lead_ns == 50, 'at most half of a period'
+    slow = Ticks(100)
+    slow.learn(-7)  # the clock was set back meanwhile
+    assert slow.lead_ns == 0
+
+
 def test_chunks_ahead_follow_one_another_without_a_gap_while_the_session_keeps_up():
     ahead = Ahead(100)
     assert ahead.plan_at_ns(9, 1000) == 1000

@@ -15,7 +15,7 @@ from inspatio_star.errors import CommandError, SessionError
 from inspatio_star.frames import R_BODY_OPTICAL, inverse, rigid_from_rotation
 from inspatio_star.motion import MotionConfig
 from inspatio_star.overlap import Overlap
-from inspatio_star.reproject import SEEN
+from inspatio_star.reproject import SEEN, Reprojector
 from inspatio_star.warp_session import WarpSession
 from inspatio_star.world import Frame, World
 
@@ -130,6 +130,31 @@ def test_time_stands_still_between_steps(run):
     time.sleep(0.1)
     assert one.simulator.now()[0] == before[0] == 0
     assert one.frames == []
+
+
+def test_a_command_that_comes_while_the_picture_is_made_shows_in_it(run, monkeypatch):
+    whole, disturbed = Reprojector.move, []
+
+    def slow(self, picture, T_world_camera, before=None):
+        if len(disturbed) < 8:
+            stamp_ns = one.simulator.next_command_ns
+            one.simulator.place(TeleportCommand(stamp_ns, Pose(
+                np.array([0.01 * len(disturbed), 0.2, 0.0]), np.array([0, 0, 0, 1.0]))))
+            disturbed.append(stamp_ns)
+        time.sleep(0.05)
+        return whole(self, picture, T_world_camera, before)
+
+    one = run(lockstep=False, then=State.PLAYING, hz=10.0)
+    monkeypatch.setattr(Reprojector, 'move', slow)
+    one.drive(vx=0.3)
+    one.wait(lambda: len(disturbed) == 8 and one.frames[-1].stamp_ns > disturbed[-1], 'frames')
+    for frame in one.frames:
+        T_camera = inverse(T_BASE_OPTICAL) @ frame.T_odom_base @ T_BASE_OPTICAL
+        np.testing.assert_allclose(frame.picture.T_world_camera, T_camera, atol=1e-4)
+    for k, stamp_ns in enumerate(disturbed):
+        first = next(frame for frame in one.frames if frame.stamp_ns >= stamp_ns)
+        assert first.command_ns == stamp_ns, 'the first picture from the command on obeys it'
+        np.testing.assert_allclose(first.T_odom_base[:2, 3], (0.01 * k, 0.2), atol=1e-9)
 
 
 def test_a_command_shows_in_the_very_next_frame(run):

@@ -58,8 +58,8 @@ Dream: TypeAlias = Generator[None, None, list[list[Chunk]]]
 
 # Chunks in the making at a time, of sessions that can begin one before the last is there.
 MOST_BEGUN = 2
-# Of the threads that make chunks, beside the others of the process.
-NICE = 6
+# Of the threads that make chunks, and of those that move and show pictures, beside the others.
+NICE, EAGER = 10, -10
 # A picture is of a pose if it is this close to it, in metres and in sines of angles.
 SAME_POSE = 1e-5
 # One that has been begun is not made anew for a command that changes less than this: a tenth of a
@@ -691,9 +691,8 @@ class Simulator:
         """Make chunk after chunk, and do the jobs between them."""
         if not self.lockstep:
             # The threads of the model are begun from here and are as patient: what is shown and
-            # heard goes first.  Where that cannot be had, all are equal.
-            with suppress(OSError, AttributeError):
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+            # heard goes first.
+            _be_nice(NICE)
         while (work := self._next_work()) is not None:
             work()
         self._due.put(None)
@@ -932,6 +931,7 @@ class Simulator:
 
     def _play_out(self) -> None:
         """Show every frame, but those of steps, when it is due."""
+        _be_nice(EAGER)
         while (frames := self._due.get()) is not None:
             for frame in frames:
                 if not self._wait_for(frame):
@@ -962,6 +962,7 @@ class Simulator:
 
     def _tick_on(self) -> None:
         """At every tick show what is seen from where the body is."""
+        _be_nice(EAGER)
         while True:
             with self._wake:
                 self._wake.wait_for(lambda: self._ticking() or self._quitting())
@@ -1042,6 +1043,12 @@ class Simulator:
         if not view.is_elsewhere(view.nearest.T_world_camera):
             return None
         return view.reprojector.move(view.nearest.picture, view.T_world_camera, view.before)
+
+
+def _be_nice(nice: int) -> None:
+    """Let this thread be as patient as that, where it may; less than 0 is a privilege."""
+    with suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
 
 
 def _give_back_memory() -> None:
