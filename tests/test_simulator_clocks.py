@@ -136,10 +136,10 @@ def test_a_command_that_comes_while_the_picture_is_made_shows_in_it(run, monkeyp
     whole, disturbed = Reprojector.move, []
 
     def slow(self, picture, T_world_camera, before=None):
-        if len(disturbed) < 8:
-            stamp_ns = one.simulator.next_command_ns
-            one.simulator.place(TeleportCommand(stamp_ns, Pose(
-                np.array([0.01 * len(disturbed), 0.2, 0.0]), np.array([0, 0, 0, 1.0]))))
+        stamp_ns = one.simulator.next_command_ns
+        if len(disturbed) < 8 and (not disturbed or stamp_ns > disturbed[-1] + 250_000_000):
+            one.simulator.command(TwistCommand(
+                stamp_ns, np.array([-0.9 if len(disturbed) % 2 else 0.9, 0, 0]), np.zeros(3)))
             disturbed.append(stamp_ns)
         time.sleep(0.05)
         return whole(self, picture, T_world_camera, before)
@@ -151,10 +151,12 @@ def test_a_command_that_comes_while_the_picture_is_made_shows_in_it(run, monkeyp
     for frame in one.frames:
         T_camera = inverse(T_BASE_OPTICAL) @ frame.T_odom_base @ T_BASE_OPTICAL
         np.testing.assert_allclose(frame.picture.T_world_camera, T_camera, atol=1e-4)
-    for k, stamp_ns in enumerate(disturbed):
+    in_time = 0
+    for stamp_ns in disturbed:
         first = next(frame for frame in one.frames if frame.stamp_ns >= stamp_ns)
         assert first.command_ns == stamp_ns, 'the first picture from the command on obeys it'
-        np.testing.assert_allclose(first.T_odom_base[:2, 3], (0.01 * k, 0.2), atol=1e-9)
+        in_time += first.stamp_ns - stamp_ns < 45_000_000
+    assert in_time, 'none came while a picture was made that was not due yet'
 
 
 def test_a_command_shows_in_the_very_next_frame(run):
