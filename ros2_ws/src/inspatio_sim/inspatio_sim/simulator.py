@@ -20,13 +20,14 @@ import os
 import queue
 import threading
 import time
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inspatio_sim.frame import Frame, later
 from inspatio_sim.pacer import LONGEST_WAIT_S, Ahead, SimClock, Slots, Ticks
+from inspatio_sim.view import LITTLE, View, nearest_frame
 from inspatio_star.contract import (
     F64,
     CameraPath,
@@ -60,14 +61,6 @@ Dream: TypeAlias = Generator[None, None, list[list[Chunk]]]
 MOST_BEGUN = 2
 # Of the threads that make chunks, and of those that move and show pictures, beside the others.
 NICE, EAGER = 10, -10
-# A picture is of a pose if it is this close to it, in metres and in sines of angles.
-SAME_POSE = 1e-5
-# One that has been begun is not made anew for a command that changes less than this: a tenth of a
-# pixel, as far as that goes.
-LITTLE = 1e-4
-# What a second between a frame and the present counts, in metres, when one is chosen to be moved:
-# little where the world stands still, much where it moves.
-STILL_MPS, VIDEO_MPS = 0.02, 5.0
 
 
 class State(IntEnum):
@@ -102,34 +95,6 @@ class Memory:
     made: int
     ready: tuple[Frame, ...]
     shown: Picture | None
-
-
-class _View(NamedTuple):
-    """
-    What is to be seen at a stamp.
-
-    :param epoch: it is void when that has ended.
-    :param reprojector: what moves frames.
-    :param nearest: the frame that was made from nearest to where the body is.
-    :param T_world_camera: (4, 4) where the camera is.
-    :param T_odom_base: (4, 4) where ``base_link`` is.
-    :param twist: (6,) how it moves.
-    :param command_ns: stamp of the command that it obeys.
-    :param before: what was shown last.
-    """
-
-    epoch: int
-    reprojector: Reprojector
-    nearest: Frame
-    T_world_camera: F64
-    T_odom_base: F64
-    twist: F64
-    command_ns: int
-    before: Picture | None
-
-    def is_elsewhere(self, T_world_camera: F64, limit: float = SAME_POSE) -> bool:
-        """Return whether another camera sees another picture."""
-        return bool(np.abs(self.T_world_camera - T_world_camera).max() > limit)
 
 
 class Simulator:
@@ -596,14 +561,8 @@ class Simulator:
                 for command in commands:
                     motion.command(replace(command, stamp_ns=now_ns + command.stamp_ns))
                 motions.append(motion)
-            future: Future[list[list[Chunk]]] = Future()
-            dream = self._dream(motions, now_ns, chunks, told, self._epoch)
-            if self._quitting():
-                future.cancel()
-            else:
-                self._dreams.append((dream, future))
-                self._wake.notify_all()
-            return future
+            return self._line_up(
+                self._dreams, self._dream(motions, now_ns, chunks, told, self._epoch))
 
     def quit(self) -> None:
         """End all threads and give back the session; a second call does nothing."""
@@ -649,12 +608,15 @@ class Simulator:
         self._motion = Motion(self._config, self.clock.now_ns(), T_odom_base)
 
     def _submit(self, work: Callable[[], R]) -> Future[R]:
-        future: Future[R] = Future()
+        return self._line_up(self._jobs, work)
+
+    def _line_up(self, line: deque[tuple[Any, Future[Any]]], work: Any) -> Future[Any]:
+        future: Future[Any] = Future()
         if self._quitting():
             # Nobody would ever do it.
             future.cancel()
         else:
-            self._jobs.append((work, future))
+            line.append((work, future))
             self._wake.notify_all()
         return future
 
@@ -1022,7 +984,7 @@ class Simulator:
                     self._show_generated(generated)
             show(frame)
 
-    def _view_at(self, stamp_ns: int) -> _View | None:
+    def _view_at(self, stamp_ns: int) -> View | None:
         """Return what is to be seen at a stamp; None if there is nothing any more."""
         with self._wake:
             session, reprojector = self._session, self._reprojector
@@ -1032,13 +994,12 @@ class Simulator:
             T_world_camera = self._path(
                 session.info, np.array([stamp_ns]), T_odom_base[None],
                 self._time).T_world_camera[0]
-            nearest = _nearest(
-                self._ready, T_world_camera, stamp_ns,
-                VIDEO_MPS if session.info.source_frames > 1 else STILL_MPS)
-            return _View(self._epoch, reprojector, nearest, T_world_camera, T_odom_base, twist,
+            nearest = nearest_frame(
+                self._ready, T_world_camera, stamp_ns, session.info.source_frames > 1)
+            return View(self._epoch, reprojector, nearest, T_world_camera, T_odom_base, twist,
                          self._motion.command_stamp_ns(stamp_ns), self._shown)
 
-    def _moved(self, view: _View) -> Picture | None:
+    def _moved(self, view: View) -> Picture | None:
         """Return the nearest frame as it is seen from where the body is; None if from there."""
         if not view.is_elsewhere(view.nearest.T_world_camera):
             return None
@@ -1056,18 +1017,3 @@ def _give_back_memory() -> None:
     gc.collect()
     with suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def _nearest(
-    frames: list[Frame], T_world_camera: F64, stamp_ns: int, mps: float
-) -> Frame:
-    """Return the frame from whose camera another is nearest: metres, radians, seconds."""
-    T = np.array([frame.T_world_camera for frame in frames])
-    apart = inverse(T_world_camera) @ T
-    cosine = (np.trace(apart[:, :3, :3], axis1=1, axis2=2) - 1.0) / 2.0
-    age_s = np.array([abs(frame.stamp_ns - stamp_ns) for frame in frames]) / NS
-    cost = (np.linalg.norm(apart[:, :3, 3], axis=1) + np.arccos(np.clip(cosine, -1.0, 1.0))
-            + mps * age_s)
-    return frames[int(np.argmin(cost))]
-
-
