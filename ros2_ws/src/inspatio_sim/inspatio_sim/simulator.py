@@ -964,7 +964,8 @@ class Simulator:
             with self._wake:
                 if not self.clock.wait_until(stamp_ns, self._wake, void):
                     return
-            newest = self._view_at(stamp_ns)
+                is_current = view.orders == self._orders()
+            newest = view if is_current else self._view_at(stamp_ns)
             if newest is None or newest.epoch != view.epoch:
                 return
             if newest.is_elsewhere(view.T_world_camera, LITTLE):
@@ -996,8 +997,13 @@ class Simulator:
                 self._time).T_world_camera[0]
             nearest = nearest_frame(
                 self._ready, T_world_camera, stamp_ns, session.info.source_frames > 1)
-            return View(self._epoch, reprojector, nearest, T_world_camera, T_odom_base, twist,
-                         self._motion.command_stamp_ns(stamp_ns), self._shown)
+            return View(
+                self._epoch, self._orders(), reprojector, nearest, T_world_camera, T_odom_base,
+                twist, self._motion.command_stamp_ns(stamp_ns), self._shown)
+
+    def _orders(self) -> tuple[object, ...]:
+        """Return what decides where the camera is at a stamp, to be told from other such."""
+        return self._motion, self._motion.commands, self._time
 
     def _moved(self, view: View) -> Picture | None:
         """Return the nearest frame as it is seen from where the body is; None if from there."""

@@ -27,6 +27,7 @@ class View(NamedTuple):
     What is to be seen at a stamp.
 
     :param epoch: it is void when that has ended.
+    :param orders: what decides where the camera is: it is somewhere else when these are others.
     :param reprojector: what moves frames.
     :param nearest: the frame that was made from nearest to where the body is.
     :param T_world_camera: (4, 4) where the camera is.
@@ -37,6 +38,7 @@ class View(NamedTuple):
     """
 
     epoch: int
+    orders: tuple[object, ...]
     reprojector: Reprojector
     nearest: Frame
     T_world_camera: F64

@@ -292,6 +292,8 @@ class Motion:
 
     What is said of the future holds if no other command comes.
 
+    :ivar commands: how many it has obeyed.
+
     :param config: limits, mode and timeout.
     :param stamp_ns: since when the body is at rest.
     :param T_odom_base: (4, 4), where.
@@ -303,6 +305,7 @@ class Motion:
         self.config = config
         start = check_rigid(np.eye(4) if T_odom_base is None else T_odom_base, 'T_odom_base')
         self._segments = [self._segment(stamp_ns, start, np.zeros(6), None)]
+        self.commands = 0
 
     @property
     def newest_ns(self) -> int:
@@ -335,6 +338,7 @@ class Motion:
         old = sum(s.stamp_ns < stamp_ns - HISTORY_NS for s in self._segments)
         self._segments = self._segments[max(old - 1, 0) :]
         self._segments.append(segment)
+        self.commands += 1
 
     def _segment(
         self, stamp_ns: int, T_odom_base: F64, twist: F64, command: Command | None
