@@ -32,9 +32,10 @@ WORLD = CONTRACT | {f'inspatio_star.{name}' for name in (
 MODEL = {'inspatio_star.codec', 'inspatio_star.star'}
 SESSIONS = {f'inspatio_star.{name}' for name in (
     'checkpoint', 'checkpoint_codec', 'checkpoint_dit', 'checkpoint_text', 'depth', 'fake',
-    'fill', 'filler', 'golden', 'local', 'nano_dit', 'nano_session', 'overlap', 'parity',
-    'parity_dit', 'parity_keys', 'parity_scheduler', 'parity_t5', 'parity_taehv', 'parity_vae',
-    'presets', 'reproject', 'sessions', 'silhouettes', 'text', 'warp_session', 'weights')}
+    'fill', 'filler', 'golden', 'local', 'memory', 'nano_dit', 'nano_session', 'overlap',
+    'parity', 'parity_dit', 'parity_keys', 'parity_scheduler', 'parity_t5', 'parity_taehv',
+    'parity_vae', 'presets', 'reproject', 'sessions', 'silhouettes', 'text', 'warp_session',
+    'weights')}
 CONSUMERS = {'inspatio_star.env', 'inspatio_star.eval', 'inspatio_star.render'}
 REMOTE = {'inspatio_star.remote.client', 'inspatio_star.remote.server'}
 CORE = WORLD | MODEL | SESSIONS | CONSUMERS | REMOTE  # all but train: nobody imports it
@@ -84,8 +85,10 @@ DOORS: dict[str, set[str]] = {
     'inspatio_sim.drive.drawing': CONTRACT | ARRAYS | PICTURES | {'inspatio_star.pictures'},
     # What is saved, and what is moved to where the camera is now: tested without ROS, too.
     'inspatio_sim.frame': CONTRACT | ARRAYS | {'inspatio_star.reproject'},
+    'inspatio_sim.view': CONTRACT | ARRAYS | {'inspatio_sim.frame', 'inspatio_star.reproject'},
     'inspatio_sim.simulator': CONTRACT | ARRAYS | {
-        'inspatio_sim.frame', 'inspatio_sim.pacer', 'inspatio_star.reproject'},
+        'inspatio_sim.frame', 'inspatio_sim.pacer', 'inspatio_sim.view',
+        'inspatio_star.reproject'},
     'inspatio_sim.saving': CONTRACT | ARRAYS | {
         'inspatio_sim.frame', 'inspatio_sim.simulator', 'inspatio_star.reproject', 'safetensors'},
     'inspatio_sim': CONTRACT | ARRAYS | ROS | {

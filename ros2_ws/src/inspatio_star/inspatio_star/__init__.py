@@ -1,6 +1,6 @@
 """The core of inspatio_sim: worlds, motion, sessions. It imports no ROS."""
 
-from numba import config
+import os
 
-# Sums over the channels of a pixel are one instruction; numba leaves that off.
-config.SLP_VECTORIZE = 1
+# Sums over the channels of a pixel become one instruction; numba leaves that off.
+os.environ.setdefault('NUMBA_SLP_VECTORIZE', '1')
