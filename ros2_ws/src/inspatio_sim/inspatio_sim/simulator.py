@@ -11,10 +11,8 @@ from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
-import ctypes
 from dataclasses import dataclass, replace
 from enum import IntEnum
-import gc
 import logging
 import os
 import queue
@@ -40,6 +38,7 @@ from inspatio_star.contract import (
 )
 from inspatio_star.errors import CommandError, SessionError
 from inspatio_star.frames import inverse
+from inspatio_star.memory import give_back_memory
 from inspatio_star.motion import (
     HISTORY_NS,
     LASTING_S,
@@ -396,6 +395,7 @@ class Simulator:
                 with self._wake:
                     self._chunks = 0
                     self._forget_frames()
+                self._tidy()
 
             return self._submit(work)
 
@@ -531,6 +531,7 @@ class Simulator:
                     self._frames, self._chunks = memory.made, memory.session.chunk
                     self._ready = later(memory.ready, later_ns, self._epoch)
                     self._shown = memory.shown
+                self._tidy()
 
             return self._submit(work)
 
@@ -629,7 +630,12 @@ class Simulator:
         if session is not None:
             session.close()
             del session
-            _give_back_memory()
+            give_back_memory()
+
+    def _tidy(self) -> None:
+        """Give back what lies in pieces; in lockstep, where nobody waits for a clock, it stays."""
+        if not self.lockstep:
+            give_back_memory(collect=False)
 
     def _tell_loading(self, what: str) -> None:
         self.loading = what
@@ -1016,10 +1022,3 @@ def _be_nice(nice: int) -> None:
     """Let this thread be as patient as that, where it may; less than 0 is a privilege."""
     with suppress(OSError, AttributeError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
-
-
-def _give_back_memory() -> None:
-    """Let the C library return what nobody uses any more, where it can (glibc)."""
-    gc.collect()
-    with suppress(AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
