@@ -300,6 +300,16 @@ class Overlapping(WarpSession):
         self._overlap.settle()
         super().reset(seed)
 
+    def save(self):
+        """Wait likewise."""
+        self._overlap.settle()
+        return super().save()
+
+    def restore(self, state):
+        """Wait likewise."""
+        self._overlap.settle()
+        super().restore(state)
+
     def close(self):
         """End the threads."""
         self._overlap.settle()
@@ -321,6 +331,26 @@ def test_chunks_are_begun_before_the_last_one_is_there_where_they_can_be(run):
     one.simulator.reset().result(WAIT_S)
     before = len(one.frames)
     one.wait(lambda: len(one.frames) > before, 'frames after a reset')
+
+
+def test_save_and_restore_wait_for_chunks_that_were_begun_and_let_them_arrive(run, tmp_path):
+    sessions = []
+    one = run(lockstep=False, then=State.PLAYING, hz=200.0,
+              session=lambda: sessions.append(Overlapping()) or sessions[-1])
+    sessions[0].broken = False
+    path = tmp_path / 'a.state'
+    for _ in range(3):
+        one.wait(lambda: sessions[0].at_once, 'a chunk in the making')
+        memory = one.simulator.save().result(WAIT_S)
+        saving.write(memory, path)
+        assert memory.session.chunk > 0 and memory.made == 9 + 12 * (memory.session.chunk - 1)
+        made = one.simulator.frames_made
+        one.wait(lambda made=made: one.simulator.frames_made > made, 'chunks after it')
+        one.wait(lambda: sessions[0].at_once, 'another in the making')
+        one.simulator.restore(saving.read(path)).result(WAIT_S)
+        before = len(one.frames)
+        one.wait(lambda before=before: len(one.frames) > before + 30, 'frames after it')
+    assert one.simulator.state is State.PLAYING and one.simulator.error == ''
 
 
 def test_pause_stops_a_time_of_its_own_in_the_middle_of_a_motion(run):

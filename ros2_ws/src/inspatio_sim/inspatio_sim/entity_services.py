@@ -150,12 +150,14 @@ class EntityServices:
             response.result = fault
             return response
         state, simulator = request.state, self._simulator
+        code = SetEntityState.Response.INVALID_POSE
         try:
             pose = pose_from_rigid(simulator.pose())
             if request.set_pose:
                 # The stamp is not to be read.
                 header = Header(frame_id=state.header.frame_id or self._odom_frame)
                 pose = self._in_odom(header, convert.pose_from_msg(state.pose))
+            code = Result.RESULT_OPERATION_FAILED
             now_ns, _, twist = simulator.now()
             if request.set_twist:
                 if state.header.frame_id not in ('', self._odom_frame):
@@ -166,7 +168,7 @@ class EntityServices:
             if request.set_pose or request.set_twist:
                 simulator.place(TeleportCommand(simulator.next_command_ns, pose, twist))
         except CommandError as error:
-            response.result = refused(SetEntityState.Response.INVALID_POSE, str(error))
+            response.result = refused(code, str(error))
         except SessionError as error:
             response.result = refused(Result.RESULT_INCORRECT_STATE, str(error))
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,8 @@ class SessionServices:
         self._node, self._simulator, self._folder = node, simulator, folder
         self._odom_frame, self._optical_frame = frames
         self._in_odom = in_odom
+        # Of files of many megabytes; commands are heard meanwhile.
+        self._files = ThreadPoolExecutor(1, 'files')
         group = ReentrantCallbackGroup()
         for kind, name, serve in (
             (SaveSession, 'save_session', self._save),
@@ -65,7 +68,7 @@ class SessionServices:
         try:
             path = saving.path_of(self._folder, request.name)
             memory = await result_of(self._node, self._simulator.save())
-            saving.write(memory, path)
+            await result_of(self._node, self._files.submit(saving.write, memory, path))
         except (InspatioError, OSError) as error:
             response.message = str(error)
         else:
@@ -75,7 +78,8 @@ class SessionServices:
     async def _restore(self, request: Any, response: Any) -> Any:
         try:
             path = saving.path_of(self._folder, request.name)
-            await result_of(self._node, self._simulator.restore(saving.read(path)))
+            memory = await result_of(self._node, self._files.submit(saving.read, path))
+            await result_of(self._node, self._simulator.restore(memory))
         except (InspatioError, OSError, ValueError, KeyError, TypeError) as error:
             response.message = str(error)
         else:
