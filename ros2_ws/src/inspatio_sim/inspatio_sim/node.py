@@ -65,6 +65,7 @@ from inspatio_star.frames import (
     rigid_from_rotation,
     rigid_from_xyz_rpy,
 )
+from inspatio_star.memory import keep_freed_memory
 from inspatio_star.motion import NS
 from inspatio_star.session import Session
 from inspatio_star.sessions import open_session
@@ -441,6 +442,7 @@ def main(args: list[str] | None = None) -> int:
     logging.getLogger('inspatio_star').setLevel(logging.INFO)
     make_room_for_pictures()
     let_threads_sleep()
+    keep_freed_memory()
     rclpy.init(args=args)
     node = None
     try:
