@@ -126,7 +126,12 @@ class SimNode(LifecycleNodeMixin, Node):
         self._has_plan = False
         self._obeyed = self.create_publisher(TwistStamped, 'cmd_vel_obeyed', qos.sensor_out())
         self._tf_buffer = Buffer(node=self)
-        self._tf_listener = TransformListener(self._tf_buffer, self)
+        # A hidden node, whose thread hears tf: each of this node's own transforms would wake the
+        # executor otherwise, which has thirty services to look after.
+        self._ears = rclpy.create_node(
+            f'_{self.get_name()}_tf', context=self.context, namespace=self.get_namespace(),
+            start_parameter_services=False, enable_rosout=False)
+        self._tf_listener = TransformListener(self._tf_buffer, self._ears, spin_thread=True)
         self._send_static_transforms(T_base_camera, T_camera_optical)
         self._subscribe()
         self._simulation_services = SimulationServices(

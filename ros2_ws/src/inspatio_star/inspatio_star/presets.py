@@ -153,7 +153,7 @@ TINY = Preset(
 )
 # Small enough to be trained and run on a CPU; its weights are made by `inspatio_star.train`.
 NANO = Preset(
-    'star-nano', 80, 136,
+    'star-nano', 40, 72,
     dit=DitConfig(dim=192, ffn_dim=768, num_heads=4, num_layers=3, latent_channels=768,
                   mask_channels=64, text_dim=16, text_len=1, patch=1),
     sampler=SamplerConfig(shift=3.0, steps=(1000,), prediction='residual'),

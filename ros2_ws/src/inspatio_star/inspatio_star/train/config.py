@@ -144,6 +144,11 @@ class TrainConfig:
                      'checkpoint_every'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name}: wanted at least 1, got {getattr(self, name)}')
+        codec = self.model.nano or self.model.vae
+        side = codec.spatial_factor * self.model.dit.patch * self.shrink
+        for name in ('height', 'width', 'evaluate_height', 'evaluate_width'):
+            if (length := getattr(self, name)) < 1 or length % side:
+                raise ValueError(f'{name}: wanted a multiple of {side}, got {length}')
 
 
 def document_of(config: TrainConfig) -> dict[str, Any]:
