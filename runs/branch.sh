@@ -38,9 +38,9 @@ console = Console(stderr=True)
 
 def run(name, branch):
     """Return the digest of a run, its steps per second, and the paths of its chunks."""
-    digest, paths, moved = hashlib.sha256(), {}, [0]
+    digest, paths, moved, shown = hashlib.sha256(), {}, [0], []
 
-    def show(frame):
+    def write_down(frame):
         picture = frame.picture
         for part in (picture.rgb, picture.depth_m, picture.provenance, frame.T_odom_base,
                      frame.twist):
@@ -51,7 +51,7 @@ def run(name, branch):
 
     simulator = Simulator(
         SimClock(time.monotonic_ns, own=True), 24.0, MotionConfig(),
-        rigid_from_rotation(R_BODY_OPTICAL), show, late_reprojection=True, lockstep=True)
+        rigid_from_rotation(R_BODY_OPTICAL), shown.append, late_reprojection=True, lockstep=True)
     simulator.load(lambda told: open_session(SESSION, 'motorcycle', RESOLUTION, told=told), 0,
                    State.PAUSED).result()
     random, spent_s = np.random.default_rng(0), 0.0
@@ -76,6 +76,8 @@ def run(name, branch):
         began_s = time.perf_counter()
         simulator.step(min(HOLD, STEPS - k)).result()
         spent_s += time.perf_counter() - began_s
+        while shown:
+            write_down(shown.pop(0))
     simulator.quit()
     return digest.hexdigest(), STEPS / spent_s, list(paths.values()), moved[0] / STEPS
 

@@ -45,7 +45,7 @@ from inspatio_star.motion import (
     NS,
     Motion,
     MotionConfig,
-    camera_path,
+    camera_poses,
 )
 from inspatio_star.reproject import Picture, Reprojector
 from inspatio_star.session import Session
@@ -834,8 +834,8 @@ class Simulator:
     def _path(
         self, info: WorldInfo, stamps_ns: NDArray[np.int64], T_odom_base: F64, course: WorldTime
     ) -> CameraPath:
-        path = camera_path(stamps_ns, T_odom_base, info.T_world_camera, self._T_base_optical)
-        return CameraPath(path.stamps_ns, path.T_world_camera, course.frames_at(stamps_ns))
+        poses = camera_poses(T_odom_base, info.T_world_camera, self._T_base_optical)
+        return CameraPath(stamps_ns, poses, course.frames_at(stamps_ns))
 
     def _dream(
         self, motions: list[Motion], now_ns: int, chunks: int, told: Callable[[int], bool],
@@ -998,9 +998,8 @@ class Simulator:
             if session is None or reprojector is None or not self._ready:
                 return None
             T_odom_base, twist = self._motion.at(stamp_ns)
-            T_world_camera = self._path(
-                session.info, np.array([stamp_ns]), T_odom_base[None],
-                self._time).T_world_camera[0]
+            T_world_camera, = camera_poses(
+                T_odom_base[None], session.info.T_world_camera, self._T_base_optical)
             nearest = nearest_frame(
                 self._ready, T_world_camera, stamp_ns, session.info.source_frames > 1)
             return View(

@@ -17,9 +17,9 @@ from gymnasium import spaces
 import numpy as np
 from numpy.typing import NDArray
 
-from inspatio_star.contract import F64, Chunk, TwistCommand
+from inspatio_star.contract import F64, CameraPath, Chunk, TwistCommand
 from inspatio_star.frames import R_BODY_OPTICAL, rigid_from_rotation
-from inspatio_star.motion import NS, Motion, MotionConfig, camera_path
+from inspatio_star.motion import NS, Motion, MotionConfig, camera_poses
 from inspatio_star.session import Session
 
 Observation: TypeAlias = dict[str, Any]
@@ -150,8 +150,8 @@ class WorldEnv(gymnasium.Env[Observation, NDArray[Any]]):
         stamps_ns = self._stamp_ns + self._period_ns * np.arange(1, frames + 1, dtype=np.int64)
         moves = [self._motion.at(int(stamp_ns)) for stamp_ns in stamps_ns]
         T_odom_base = np.array([T for T, _ in moves])
-        path = camera_path(
-            stamps_ns, T_odom_base, self._session.info.T_world_camera, self._T_base_optical)
+        path = CameraPath(stamps_ns, camera_poses(
+            T_odom_base, self._session.info.T_world_camera, self._T_base_optical))
         chunk: Chunk = self._session.step(path)
         self._stamp_ns = int(stamps_ns[-1])
         depth_m = chunk.depth_m[-1]

@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.interpolate import PchipInterpolator
 from scipy.spatial.transform import Rotation, RotationSpline
 
 from inspatio_star.contract import (
     F64,
-    CameraPath,
     Command,
     PathCommand,
     Pose,
@@ -86,11 +85,17 @@ class _Program(Protocol):
         """Return ``T_start_base`` (4, 4) and the body twist (6,) after a time in seconds."""
 
 
-def _ramped(start: F64, target: F64, accel: float, t_s: float) -> F64:
-    """Return the velocity (3,) on its straight way to the target, at most ``accel`` per second."""
+def _ramped(start: F64, target: F64, accel: float, t_s: F64) -> F64:
+    """
+    Return velocities on their straight way to a target, at most ``accel`` per second.
+
+    :param t_s: (N,) after how long; returned are (N, 3).
+    """
     change = target - start
     size = float(np.linalg.norm(change))
-    return target if accel * t_s >= size else start + change * (accel * t_s / size)
+    is_there = accel * t_s >= size
+    share = np.where(is_there, 1.0, accel * t_s / (size or 1.0))
+    return np.where(is_there[:, None], target, start + change * share[:, None])
 
 
 class _Drive:
@@ -99,7 +104,7 @@ class _Drive:
     def __init__(self, start: F64, target: F64, deadline_s: float, config: MotionConfig) -> None:
         self._config = config
         reach_s = min(self._ramp_s(start, target), deadline_s)
-        held = self._twist_on_way(start, target, reach_s)
+        held = self._twists_on_way(start, target, np.array([reach_s]))[0]
         brake_s = self._ramp_s(held, np.zeros(6))
         # (begin, end, velocity at begin, velocity aimed at); the rest of time is standstill.
         self._spans = [
@@ -122,14 +127,12 @@ class _Drive:
             float(np.linalg.norm(change[3:])) / self._config.max_angular_accel_radps2,
         )
 
-    def _twist_on_way(self, start: F64, target: F64, t_s: float) -> F64:
+    def _twists_on_way(self, start: F64, target: F64, t_s: F64) -> F64:
+        """Return twists (N, 6) after times (N,) of the way from one to another."""
         config = self._config
-        return np.concatenate(
-            [
-                _ramped(start[:3], target[:3], config.max_linear_accel_mps2, t_s),
-                _ramped(start[3:], target[3:], config.max_angular_accel_radps2, t_s),
-            ]
-        )
+        return np.hstack((
+            _ramped(start[:3], target[:3], config.max_linear_accel_mps2, t_s),
+            _ramped(start[3:], target[3:], config.max_angular_accel_radps2, t_s)))
 
     def _through(self, span: tuple[float, float, F64, F64], t_s: float) -> tuple[F64, F64]:
         """Return the motion and the velocity after ``t_s`` seconds of a span."""
@@ -138,11 +141,12 @@ class _Drive:
             return exp_se3(start * max(t_s, 0.0)), start
         steps = max(int(np.ceil(t_s / RAMP_STEP_S)), 1)
         step_s = t_s / steps
-        middles = [self._twist_on_way(start, target, (k + 0.5) * step_s) for k in range(steps)]
+        *middles, twist = self._twists_on_way(
+            start, target, np.append((np.arange(steps) + 0.5) * step_s, t_s))
         T = np.eye(4)
         for motion in exp_se3(np.array(middles) * step_s):
             T = T @ motion
-        return T, self._twist_on_way(start, target, t_s)
+        return T, twist
 
     def at(self, t_s: float) -> tuple[F64, F64]:
         """Return ``T_start_base`` and the body twist after ``t_s`` seconds."""
@@ -250,22 +254,20 @@ class _BrakeThenRoute:
         return self._T_start_rest @ T, twist
 
 
-def camera_path(
-    stamps_ns: NDArray[np.int64], T_odom_base: F64, T_world_start: F64, T_base_optical: F64
-) -> CameraPath:
+def camera_poses(T_odom_base: F64, T_world_start: F64, T_base_optical: F64) -> F64:
     """
     Return where the camera on a body is in the world.
 
     The body starts at the origin of ``odom``, where its camera sees what the world's first one
     saw.
 
-    :param stamps_ns: (N,).
     :param T_odom_base: (N, 4, 4).
     :param T_world_start: (4, 4) the world's first camera.
     :param T_base_optical: (4, 4) the camera's optical frame in ``base_link``.
+    :returns: (N, 4, 4) ``T_world_camera``.
     """
     T_world_odom = T_world_start @ inverse(T_base_optical)
-    return CameraPath(stamps_ns, T_world_odom @ T_odom_base @ T_base_optical)
+    return np.asarray(T_world_odom @ T_odom_base @ T_base_optical)
 
 
 def _in_plane(T: F64) -> F64:
