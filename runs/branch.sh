@@ -3,15 +3,16 @@
 # velocities, three times with one seed.  Twice alone: digests of all pictures, depths, provenances, poses
 # and stamps must be equal.  Once with a rollout of 8 ways of two chunks, and a save and a restore, in
 # the middle: the digest must be that of the run that never branched.  Prints steps per second, and
-# those of the bare session along the same chunks.  SESSION (star), RESOLUTION (240x416).  Ends with 1
-# where digests differ; the last line is one JSON document.
+# those of the bare session along the same chunks.  SESSION (star), RESOLUTION (240x416), LATE (true; false
+# for frames as they were made, which are not moved to the newest pose).  Ends with 1 where digests
+# differ; the last line is one JSON document.
 #
 #     runs/branch.sh [STEPS]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=/dev/null
 source ros2_ws/activate.sh
-exec python - "${1:-500}" "${SESSION:-star}" "${RESOLUTION:-240x416}" <<'PYTHON'
+exec python - "${1:-500}" "${SESSION:-star}" "${RESOLUTION:-240x416}" "${LATE:-true}" <<'PYTHON'
 import hashlib
 import json
 from pathlib import Path
@@ -31,7 +32,7 @@ from inspatio_star.frames import R_BODY_OPTICAL, rigid_from_rotation
 from inspatio_star.motion import MotionConfig
 from inspatio_star.sessions import open_session
 
-STEPS, SESSION, RESOLUTION = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+STEPS, SESSION, RESOLUTION, LATE = int(sys.argv[1]), *sys.argv[2:4], sys.argv[4] == 'true'
 WAYS, CHUNKS, HOLD = 8, 2, 6
 console = Console(stderr=True)
 
@@ -51,7 +52,7 @@ def run(name, branch):
 
     simulator = Simulator(
         SimClock(time.monotonic_ns, own=True), 24.0, MotionConfig(),
-        rigid_from_rotation(R_BODY_OPTICAL), shown.append, late_reprojection=True, lockstep=True)
+        rigid_from_rotation(R_BODY_OPTICAL), shown.append, late_reprojection=LATE, lockstep=True)
     simulator.load(lambda told: open_session(SESSION, 'motorcycle', RESOLUTION, told=told), 0,
                    State.PAUSED).result()
     random, spent_s = np.random.default_rng(0), 0.0
@@ -99,7 +100,7 @@ other, rate_other, *_ = run('second run', branch=False)
 branched, *_ = run('with branches', branch=True)
 alone = bare(paths)
 rate = max(rate_one, rate_other)
-found = {'steps': STEPS, 'equal': one == other, 'branched_equal': one == branched,
+found = {'steps': STEPS, 'late_reprojection': LATE, 'equal': one == other, 'branched_equal': one == branched,
          'digest': one[:16], 'steps_per_s': round(rate, 2),
          'session_alone_frames_per_s': round(alone, 2), 'ratio': round(rate / alone, 3),
          'moved_share': round(moved, 3)}
