@@ -34,7 +34,7 @@ def test_sizes_are_those_of_the_preset() -> None:
     preset = preset_named('star-nano')
     assert preset.nano == NanoConfig(stem=32)
     assert (preset.nano.latent_channels, preset.nano.mask_channels) == (768, 64)
-    assert preset.dit.grid(80 // 8, 136 // 8) == (10, 17)
+    assert preset.dit.grid(preset.height // 8, preset.width // 8) == (5, 9)
 
 
 @settings(max_examples=15, deadline=None)

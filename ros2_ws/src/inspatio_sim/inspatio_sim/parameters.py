@@ -19,6 +19,10 @@ from inspatio_star.motion import MotionConfig
 from inspatio_star.sessions import DECODERS, DTYPES, StarOptions
 from inspatio_star.world_time import MODES
 
+RESOLUTION = '480x832'
+# Of `star-nano`: as large as two cores keep up with, beside what else they have to do.
+NANO_RESOLUTION = '352x608'
+
 
 @dataclass(frozen=True)
 class _Declared:
@@ -84,7 +88,7 @@ PARAMETERS = (
               'cuda, float32 on a cpu', choices=DTYPES),
     _Declared('star_compile', _STAR.compile, 'Whether torch compiles the model of a star session, '
               'which takes minutes'),
-    _Declared('resolution', '480x832', 'Rows x columns of the pictures, or native'),
+    _Declared('resolution', RESOLUTION, 'Rows x columns of the pictures, or native'),
     _Declared('seed', 0, 'Seed of all randomness', span=(0, 2**31 - 1)),
     _Declared('autostart', True, 'Whether the node configures and activates itself'),
     _Declared('start', 'playing', 'What to do when the node is activated; in lockstep playing is '
@@ -150,6 +154,11 @@ def declare(node: Node) -> dict[str, Any]:
             raise ValueError(fault)
         values[declared.name] = value
     return values
+
+
+def resolution_for(session: str, preset: str) -> str:
+    """Return the size of pictures that a demonstration asks for if its user does not."""
+    return NANO_RESOLUTION if (session, preset) == ('star', 'star-nano') else RESOLUTION
 
 
 def fault_of(changes: Sequence[Parameter]) -> str:

@@ -25,6 +25,7 @@ from rich.table import Table
 from inspatio_sim.demo import report
 from inspatio_sim.demo.recorder import TOPICS, UNPROMPTED
 from inspatio_sim.domain import free_domain
+from inspatio_sim.parameters import resolution_for
 from inspatio_star.motion import MotionConfig
 
 END_TIMEOUT_S = 15.0
@@ -197,11 +198,12 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument('--star-dtype', default='auto', help='auto, float32 or bfloat16')
     parser.add_argument('--star-compile', choices=('true', 'false'), default='false')
     parser.add_argument('--late-reprojection', choices=('true', 'false'), default='true')
-    parser.add_argument('--resolution', default='480x832')
+    parser.add_argument('--resolution', help='default 352x608 for star-nano, otherwise 480x832')
     parser.add_argument('--duration-s', type=float, default=21.0)
     parser.add_argument('--ready-timeout-s', type=float, default=120.0)
     parser.add_argument('--out', type=Path, default=Path('out/demo'))
     options = parser.parse_args(args)
+    options.resolution = options.resolution or resolution_for(options.session, options.preset)
     # This machine only, and nobody else's topics.
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     os.environ.setdefault('ROS_DOMAIN_ID', str(free_domain()))

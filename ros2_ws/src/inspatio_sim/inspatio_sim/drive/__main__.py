@@ -29,6 +29,7 @@ from inspatio_sim.drive.helm import Helm
 from inspatio_sim.drive.link import Link
 from inspatio_sim.drive.own_node import OwnNode
 from inspatio_sim.drive.page import Page
+from inspatio_sim.parameters import resolution_for
 
 # Of a node that is started here, that the options are passed on as.
 PARAMETERS = ('world', 'session', 'preset', 'resolution')
@@ -110,10 +111,11 @@ def main(args: list[str] | None = None) -> int:
     own.add_argument('--world', default='worlds/motorcycle.world')
     own.add_argument('--session', default='star', help='star (default), warp or fake')
     own.add_argument('--preset', default='star-nano', help='model of a star session')
-    own.add_argument('--resolution', default='480x832')
+    own.add_argument('--resolution', help='default 352x608 for star-nano, otherwise 480x832')
     own.add_argument('--log', type=Path, default=Path('out/drive/node.log'))
     given = sys.argv[1:] if args is None else args
     options = parser.parse_args(remove_ros_args(['', *given])[1:])
+    options.resolution = options.resolution or resolution_for(options.session, options.preset)
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
