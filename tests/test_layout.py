@@ -75,8 +75,8 @@ DOORS: dict[str, set[str]] = {
     'inspatio_sim.conformance': ROS_MESSAGES | {'rclpy', 'rich'},
     # Wires any Session to the topics; which kinds there are stands behind `sessions`.
     'inspatio_sim.demo': CONTRACT | CONSUMERS | ARRAYS | PICTURES | ROS | {
-        'inspatio_sim', 'inspatio_sim.convert', 'inspatio_star.pictures', 'inspatio_star.video',
-        'mcap', 'psutil', 'rich', 'rosbags'},
+        'inspatio_sim', 'inspatio_sim.convert', 'inspatio_star.memory', 'inspatio_star.pictures',
+        'inspatio_star.video', 'mcap', 'psutil', 'rich', 'rosbags'},
     # A viewer: it has no session.
     'inspatio_sim.drive': CONTRACT | ARRAYS | PICTURES | ROS | {
         'inspatio_sim', 'inspatio_sim.convert', 'inspatio_sim.drive.drawing',
@@ -87,13 +87,14 @@ DOORS: dict[str, set[str]] = {
     'inspatio_sim.frame': CONTRACT | ARRAYS | {'inspatio_star.reproject'},
     'inspatio_sim.view': CONTRACT | ARRAYS | {'inspatio_sim.frame', 'inspatio_star.reproject'},
     'inspatio_sim.simulator': CONTRACT | ARRAYS | {
-        'inspatio_sim.frame', 'inspatio_sim.pacer', 'inspatio_sim.view',
+        'inspatio_sim.frame', 'inspatio_sim.pacer', 'inspatio_sim.view', 'inspatio_star.memory',
         'inspatio_star.reproject'},
     'inspatio_sim.saving': CONTRACT | ARRAYS | {
         'inspatio_sim.frame', 'inspatio_sim.simulator', 'inspatio_star.reproject', 'safetensors'},
     'inspatio_sim': CONTRACT | ARRAYS | ROS | {
         'inspatio_sim.convert', 'inspatio_sim.frame', 'inspatio_sim.pacer', 'inspatio_sim.saving',
-        'inspatio_sim.simulator', 'inspatio_star.sessions', 'inspatio_star.world', 'psutil'},
+        'inspatio_sim.simulator', 'inspatio_star.memory', 'inspatio_star.sessions',
+        'inspatio_star.world', 'psutil'},
 }
 
 
