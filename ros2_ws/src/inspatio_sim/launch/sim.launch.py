@@ -9,28 +9,38 @@ from launch_ros.substitutions import FindPackageShare
 from launch import LaunchContext, LaunchDescription
 
 PACKAGE = 'inspatio_sim'
-AS_FILE = 'empty: as params_file says'
-# Arguments that are parameters of the node, and what they are there.
-PARAMETERS = {
-    'world': str,
-    'session': str,
-    'preset': str,
-    'star_decoder': str,
-    'star_device': str,
-    'star_dtype': str,
-    'star_compile': 'true'.__eq__,
-    'resolution': str,
-    'clock': str,
-    'late_reprojection': 'true'.__eq__,
-    'autostart': 'true'.__eq__,
+BOOL = ('true', 'false')
+# Arguments that are parameters of the node: what they are, and what they can be.  One that is not
+# given leaves the parameters file alone.
+PARAMETERS: dict[str, tuple[str, tuple[str, ...]]] = {
+    'world': ('World to play: a folder, or a name in worlds/ or one of the folders of the '
+              'variable INSPATIO_WORLDS', ()),
+    'session': ('What makes the pictures', ('warp', 'star', 'fake')),
+    'preset': ('Model of a star session', ()),
+    'star_decoder': ('What a star session makes pictures of latents with', ('vae', 'taehv')),
+    'star_device': ('Where a star session computes: auto, cpu, cuda, cuda:N', ()),
+    'star_dtype': ('What a star session computes in', ('auto', 'float32', 'bfloat16')),
+    'star_compile': ('Whether torch compiles the model of a star session', BOOL),
+    'resolution': ('Rows x columns of the pictures, or native', ()),
+    'clock': ('Whether time runs, or moves by the step services alone and is published on /clock',
+              ('realtime', 'lockstep')),
+    'late_reprojection': ('Whether generated pictures are moved to the newest pose', BOOL),
+    'autostart': ('Whether the node configures and activates itself; false for a lifecycle '
+                  'manager', BOOL),
 }
 
 
+def _parameter(name: str, meaning: str, choices: tuple[str, ...]) -> DeclareLaunchArgument:
+    return DeclareLaunchArgument(
+        name, default_value='', choices=['', *choices] if choices else None,
+        description=f'{meaning} (empty: as params_file says)')
+
+
 def _nodes(context: LaunchContext) -> list[Node]:
-    """Return the nodes; an argument that was not given leaves the parameters file alone."""
-    given = {
-        name: typed(value)
-        for name, typed in PARAMETERS.items()
+    """Return the nodes."""
+    given: dict[str, str | bool] = {
+        name: value == 'true' if choices == BOOL else value
+        for name, (_, choices) in PARAMETERS.items()
         if (value := LaunchConfiguration(name).perform(context))
     }
     sim_time = LaunchConfiguration('use_sim_time').perform(context)
@@ -62,71 +72,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
 def generate_launch_description() -> LaunchDescription:
     """Return the arguments, the simulator and rviz."""
     return LaunchDescription([
-        DeclareLaunchArgument(
-            'world',
-            default_value='',
-            description='World to play: a folder, or a name in worlds/ or one of the folders of '
-            f'the variable INSPATIO_WORLDS ({AS_FILE})',
-        ),
-        DeclareLaunchArgument(
-            'session',
-            default_value='',
-            choices=['', 'warp', 'star', 'fake'],
-            description=f'What makes the pictures ({AS_FILE})',
-        ),
-        DeclareLaunchArgument(
-            'preset',
-            default_value='',
-            description=f'Model of a star session ({AS_FILE})',
-        ),
-        DeclareLaunchArgument(
-            'star_decoder',
-            default_value='',
-            choices=['', 'vae', 'taehv'],
-            description=f'What a star session makes pictures of latents with ({AS_FILE})',
-        ),
-        DeclareLaunchArgument(
-            'star_device',
-            default_value='',
-            description=f'Where a star session computes: auto, cpu, cuda, cuda:N ({AS_FILE})',
-        ),
-        DeclareLaunchArgument(
-            'star_dtype',
-            default_value='',
-            choices=['', 'auto', 'float32', 'bfloat16'],
-            description=f'What a star session computes in ({AS_FILE})',
-        ),
-        DeclareLaunchArgument(
-            'star_compile',
-            default_value='',
-            choices=['', 'true', 'false'],
-            description=f'Whether torch compiles the model of a star session ({AS_FILE})',
-        ),
-        DeclareLaunchArgument(
-            'resolution',
-            default_value='',
-            description=f'Rows x columns of the pictures, or native ({AS_FILE})',
-        ),
-        DeclareLaunchArgument(
-            'clock',
-            default_value='',
-            choices=['', 'realtime', 'lockstep'],
-            description='Whether time runs, or moves by the step services alone and is published '
-            f'on /clock ({AS_FILE})',
-        ),
-        DeclareLaunchArgument(
-            'late_reprojection',
-            default_value='',
-            choices=['', 'true', 'false'],
-            description=f'Whether generated pictures are moved to the newest pose ({AS_FILE})',
-        ),
-        DeclareLaunchArgument(
-            'autostart',
-            default_value='',
-            choices=['', 'true', 'false'],
-            description='Whether the node configures and activates itself; false for a lifecycle '
-            f'manager ({AS_FILE})',
-        ),
+        *(_parameter(name, *told) for name, told in PARAMETERS.items()),
         DeclareLaunchArgument(
             'params_file',
             default_value=PathJoinSubstitution(
@@ -135,13 +81,10 @@ def generate_launch_description() -> LaunchDescription:
             description='YAML file with the parameters of the node; arguments that are given '
             'here count more',
         ),
-        DeclareLaunchArgument(
+        _parameter(
             'use_sim_time',
-            default_value='',
-            choices=['', 'true', 'false'],
-            description='Whether the simulation has a time of its own, which it publishes on '
-            f'/clock and which rviz then uses ({AS_FILE})',
-        ),
+            'Whether the simulation has a time of its own, which it publishes on /clock and which '
+            'rviz then uses', BOOL),
         DeclareLaunchArgument(
             'namespace', default_value='', description='Namespace of the node and its topics'
         ),

@@ -20,7 +20,7 @@ WAIT_S = 30.0
 
 def generate_test_description() -> LaunchDescription:
     """Return the launch file in a namespace, with a session that needs no world."""
-    arguments = {'session': 'fake', 'resolution': '96x160', 'namespace': 'robot',
+    arguments = {'session': 'fake', 'world': 'any', 'resolution': '96x160', 'namespace': 'robot',
                  'use_sim_time': 'true', 'log_level': 'warn'}
     return LaunchDescription([
         IncludeLaunchDescription(
