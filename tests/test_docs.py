@@ -91,11 +91,19 @@ def launch_arguments() -> dict[str, object]:
     """Return the arguments of the launch file and their defaults, None where not a constant."""
     tree = ast.parse((SIM / 'launch' / 'sim.launch.py').read_text())
     arguments: dict[str, object] = {}
-    for call in ast.walk(tree):
-        if isinstance(call, ast.Call) and getattr(call.func, 'id', '') == 'DeclareLaunchArgument':
-            default = next(k.value for k in call.keywords if k.arg == 'default_value')
+    for node in ast.walk(tree):
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == 'PARAMETERS':
+            assert isinstance(node.value, ast.Dict)
+            arguments |= {ast.literal_eval(key): '' for key in node.value.keys}
+        if not isinstance(node, ast.Call) or not any(
+                isinstance(arg, ast.Constant) for arg in node.args[:1]):
+            continue
+        if ast.unparse(node.func) == '_parameter':
+            arguments[ast.literal_eval(node.args[0])] = ''
+        if ast.unparse(node.func) == 'DeclareLaunchArgument':
+            default = next(k.value for k in node.keywords if k.arg == 'default_value')
             value = default.value if isinstance(default, ast.Constant) else None
-            arguments[ast.literal_eval(call.args[0])] = value
+            arguments[ast.literal_eval(node.args[0])] = value
     return arguments
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,6 +40,8 @@ NS = 1_000_000_000
 # While a velocity changes, it is held over steps of this length, at its value in their middle:
 # the error is the step's third power times the bracket of velocity and acceleration, / 12.
 RAMP_STEP_S = 0.005
+# So many steps are made at once, always the same: bits do not depend on what was asked before.
+RAMP_BLOCK = 32
 # How far back a pose can still be asked for.
 HISTORY_NS = 2 * NS
 # As long as a forecast lets a velocity last: longer than anybody looks ahead.
@@ -114,6 +117,8 @@ class _Drive:
         ]
         self._end_s = deadline_s + brake_s
         self._T_at_begin: list[F64] = [np.eye(4)]
+        # Of each span the motion after so many steps, as far as it was asked for.
+        self._ways: list[list[F64]] = [[np.eye(4)] for _ in self._spans]
 
     @property
     def end_s(self) -> float:
@@ -134,19 +139,19 @@ class _Drive:
             _ramped(start[:3], target[:3], config.max_linear_accel_mps2, t_s),
             _ramped(start[3:], target[3:], config.max_angular_accel_radps2, t_s)))
 
-    def _through(self, span: tuple[float, float, F64, F64], t_s: float) -> tuple[F64, F64]:
+    def _through(self, number: int, t_s: float) -> tuple[F64, F64]:
         """Return the motion and the velocity after ``t_s`` seconds of a span."""
-        _, _, start, target = span
+        *_, start, target = self._spans[number]
         if t_s <= 0.0 or np.array_equal(start, target):
             return exp_se3(start * max(t_s, 0.0)), start
-        steps = max(int(np.ceil(t_s / RAMP_STEP_S)), 1)
-        step_s = t_s / steps
-        *middles, twist = self._twists_on_way(
-            start, target, np.append((np.arange(steps) + 0.5) * step_s, t_s))
-        T = np.eye(4)
-        for motion in exp_se3(np.array(middles) * step_s):
-            T = T @ motion
-        return T, twist
+        way, whole = self._ways[number], int(t_s / RAMP_STEP_S)
+        while len(way) <= whole:
+            middles_s = (len(way) - 0.5 + np.arange(RAMP_BLOCK)) * RAMP_STEP_S
+            twists = self._twists_on_way(start, target, np.asarray(middles_s))
+            way += accumulate(exp_se3(twists * RAMP_STEP_S), np.matmul, initial=way.pop())
+        rest_s = t_s - whole * RAMP_STEP_S
+        middle, twist = self._twists_on_way(start, target, np.array([t_s - rest_s / 2, t_s]))
+        return way[whole] @ exp_se3(middle * rest_s), twist
 
     def at(self, t_s: float) -> tuple[F64, F64]:
         """Return ``T_start_base`` and the body twist after ``t_s`` seconds."""
@@ -154,11 +159,11 @@ class _Drive:
             begin_s, end_s = span[:2]
             if k == len(self._T_at_begin):
                 before_s, until_s = self._spans[k - 1][:2]
-                motion, _ = self._through(self._spans[k - 1], until_s - before_s)
+                motion, _ = self._through(k - 1, until_s - before_s)
                 self._T_at_begin.append(self._T_at_begin[-1] @ motion)
             if t_s < end_s:
                 break
-        motion, twist = self._through(span, min(t_s, end_s) - begin_s)
+        motion, twist = self._through(k, min(t_s, end_s) - begin_s)
         return self._T_at_begin[k] @ motion, twist
 
 

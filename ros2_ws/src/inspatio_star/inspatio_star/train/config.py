@@ -116,7 +116,7 @@ class TrainConfig:
 
     model: Preset = field(default_factory=lambda: preset_named('star-nano'))
     height: int = 160
-    width: int = 272
+    width: int = 288
     shrink: int = 1
     batch: int = 2
     steps: int = 1000
@@ -130,7 +130,7 @@ class TrainConfig:
     evaluate_every: int = 200
     evaluate_clips: int = 8
     evaluate_height: int = 160
-    evaluate_width: int = 272
+    evaluate_width: int = 288
     checkpoint_every: int = 100
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
