@@ -131,7 +131,11 @@ class SimNode(LifecycleNodeMixin, Node):
         self._ears = rclpy.create_node(
             f'_{self.get_name()}_tf', context=self.context, namespace=self.get_namespace(),
             start_parameter_services=False, enable_rosout=False)
-        self._tf_listener = TransformListener(self._tf_buffer, self._ears, spin_thread=True)
+        self._tf_listener = TransformListener(self._tf_buffer, self._ears)
+        self._hearing = SingleThreadedExecutor(context=self.context)
+        self._hearing.add_node(self._ears)
+        self._ears_thread = threading.Thread(target=self._hear, name='tf', daemon=True)
+        self._ears_thread.start()
         self._send_static_transforms(T_base_camera, T_camera_optical)
         self._subscribe()
         self._simulation_services = SimulationServices(
@@ -160,6 +164,9 @@ class SimNode(LifecycleNodeMixin, Node):
     def close(self) -> None:
         """End the threads; call it after the executor has stopped."""
         self._closing.set()
+        self._hearing.shutdown()
+        self._ears_thread.join()
+        self._ears.destroy_node()
         self.simulator.quit()
 
     # Lifecycle.
@@ -353,6 +360,10 @@ class SimNode(LifecycleNodeMixin, Node):
         return pose_from_rigid(T)
 
     # Frames, time and health.
+
+    def _hear(self) -> None:
+        with suppress(ExternalShutdownException):
+            self._hearing.spin()
 
     def _show(self, frame: Frame) -> None:
         info, simulator, chunk = self.simulator.info, self.simulator, frame.chunk

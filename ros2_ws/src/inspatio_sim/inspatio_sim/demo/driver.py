@@ -21,7 +21,7 @@ from rclpy.time import Time
 # Forward m/s, left m/s, turn rad/s.
 Velocity = tuple[float, float, float]
 RATE_HZ = 20
-LEGS: tuple[Velocity, ...] = ((0.35, 0.0, 0.0), (0.0, 0.25, 0.0), (0.0, 0.0, -0.2))
+LEGS: tuple[Velocity, ...] = ((0.2, 0.0, 0.0), (0.0, 0.16, 0.0), (0.0, 0.0, -0.12))
 # At the end of each leg the body is given this long to come to rest.
 REST_S = 0.5
 SHORTEST_S = 6.0
