@@ -165,7 +165,7 @@ class SimNode(LifecycleNodeMixin, Node):
         """End the threads; call it after the executor has stopped."""
         self._closing.set()
         self._hearing.shutdown()
-        self._ears_thread.join()
+        self._ears_thread.join(timeout=2.0)
         self._ears.destroy_node()
         self.simulator.quit()
 
