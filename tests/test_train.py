@@ -599,6 +599,7 @@ def test_shipped_configs_are_read() -> None:
 
 @pytest.mark.parametrize('text, match', [
     ('steps = 0', 'steps: wanted at least 1, got 0'),
+    ('shrink = 4\nwidth = 272', 'width: wanted a multiple of 32, got 272'),
     ('precision = "float8"', "precision: wanted one of float32, bfloat16, got 'float8'"),
     ('setps = 3', r'config: wanted one of \{.*\}, got setps'),
     ('[model.dit]\ndim = 25', 'wanted dim / num_heads'),

@@ -91,7 +91,7 @@ class TrainConfig:
     A run of one stage.
 
     :param model: what is trained; in a file `preset` is its name, and `model` what differs.
-    :param height: of the crops, pixels.
+    :param height: of the crops, pixels; both sides in whole tokens once they are shrunk.
     :param width: of the crops, pixels.
     :param shrink: every so many pixels along each side of a crop are one pixel to the model.
     :param batch: clips of an update in each process.
