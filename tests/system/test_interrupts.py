@@ -6,7 +6,7 @@ import pytest
 
 rclpy = pytest.importorskip('rclpy')
 
-from inspatio_sim import node  # noqa: E402
+from inspatio_sim import node, sim_node  # noqa: E402
 
 pytestmark = [pytest.mark.dds, pytest.mark.timeout(60)]
 
@@ -25,7 +25,7 @@ def failing(domain, monkeypatch):
                 rclpy.shutdown()
             raise RuntimeError('failed to create service')
 
-        monkeypatch.setattr(node, 'SimNode', make)
+        monkeypatch.setattr(sim_node, 'SimNode', make)
 
     yield fail
     signal.signal(signal.SIGINT, handler)

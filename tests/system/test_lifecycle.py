@@ -22,9 +22,9 @@ from pathlib import Path
 import sys
 import time
 
-from inspatio_sim import node
+from inspatio_sim import node, sim_node
 
-open_session = node.open_session
+open_session = sim_node.open_session
 
 
 def open_slowly(*args, told, **options):
@@ -34,7 +34,7 @@ def open_slowly(*args, told, **options):
     return open_session(*args, told=told, **options)
 
 
-node.open_session = open_slowly
+sim_node.open_session = open_slowly
 sys.exit(node.main(sys.argv))
 """
 
