@@ -1,7 +1,8 @@
 """
 Speed and memory of star-nano alone, pictures and depth: the bundled photo, to and fro for 10 s.
 
-Wall time on all cores, after two chunks to warm up.  Prints a table and, last, one line of JSON.
+Wall time on all cores, after two chunks to warm up; `bench/nano.py SIZE` for another size than
+480x832.  Prints a table and, last, one line of JSON.
 """
 
 from __future__ import annotations
@@ -43,12 +44,13 @@ def path_of(session: Session, first: int, count: int) -> CameraPath:
 def main() -> int:
     """Drive, print the table and the JSON line."""
     console = Console(stderr=True)
-    session = open_session('star', 'motorcycle', SIZE)
+    size = sys.argv[1] if len(sys.argv) > 1 else SIZE
+    session = open_session('star', 'motorcycle', size)
     info = session.info
     frames, made, known, stages = 0, 0, [], Counter[str]()
     began_s, spent_s = 0.0, 0.0
     with Progress(console=console) as progress:
-        task = progress.add_task(f'star-nano, {SIZE}', total=SECONDS)
+        task = progress.add_task(f'star-nano, {size}', total=SECONDS)
         for chunk in range(10_000):
             count = info.chunk_frames if chunk else info.first_chunk_frames
             done = session.step(path_of(session, frames, count))
@@ -70,7 +72,7 @@ def main() -> int:
         'rss_mib': round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         'known_share': round(float(np.mean(known)), 3),
     }
-    table = Table(f'star-nano, {SIZE}', 'measured')
+    table = Table(f'star-nano, {size}', 'measured')
     for name, value in found.items():
         table.add_row(name, str(value))
     console.print(table)
