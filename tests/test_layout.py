@@ -75,8 +75,8 @@ DOORS: dict[str, set[str]] = {
     'inspatio_sim.conformance': ROS_MESSAGES | {'rclpy', 'rich'},
     # Wires any Session to the topics; which kinds there are stands behind `sessions`.
     'inspatio_sim.demo': CONTRACT | CONSUMERS | ARRAYS | PICTURES | ROS | {
-        'inspatio_sim', 'inspatio_sim.convert', 'inspatio_star.memory', 'inspatio_star.pictures',
-        'inspatio_star.video', 'mcap', 'psutil', 'rich', 'rosbags'},
+        'inspatio_sim', 'inspatio_sim.convert', 'inspatio_star.pictures', 'inspatio_star.video',
+        'mcap', 'psutil', 'rich', 'rosbags'},
     # A viewer: it has no session.
     'inspatio_sim.drive': CONTRACT | ARRAYS | PICTURES | ROS | {
         'inspatio_sim', 'inspatio_sim.convert', 'inspatio_sim.drive.drawing',

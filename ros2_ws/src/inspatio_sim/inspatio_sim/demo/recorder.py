@@ -28,7 +28,6 @@ from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
 
 from inspatio_sim_msgs.msg import SimStatus
-from inspatio_star.memory import keep_freed_memory
 
 TOPICS: dict[str, Any] = {
     '/cmd_vel': TwistStamped,
@@ -108,7 +107,6 @@ def main(args: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument('spool', type=Path)
     options = parser.parse_args(args)
-    keep_freed_memory()
     rclpy.init()
     recorder = Recorder(options.spool)
     try:
