@@ -8,7 +8,6 @@ import numpy as np
 
 from inspatio_sim.frame import Frame
 from inspatio_star.contract import F64
-from inspatio_star.frames import inverse
 from inspatio_star.motion import NS
 from inspatio_star.reproject import Picture, Reprojector
 
@@ -64,10 +63,11 @@ def nearest_frame(
     """
     mps = VIDEO_MPS if is_video else STILL_MPS
     T = np.array([frame.T_world_camera for frame in frames])
-    apart = inverse(T_world_camera) @ T
-    cosine = (np.trace(apart[:, :3, :3], axis1=1, axis2=2) - 1.0) / 2.0
+    apart_m = T[:, :3, 3] - T_world_camera[:3, 3]
+    # The trace of the turn from one to the other.
+    trace = T[:, :3, :3].reshape(-1, 9) @ T_world_camera[:3, :3].reshape(9)
     age_s = np.array([abs(frame.stamp_ns - stamp_ns) for frame in frames]) / NS
-    cost = (np.linalg.norm(apart[:, :3, 3], axis=1) + np.arccos(np.clip(cosine, -1.0, 1.0))
+    cost = (np.sqrt((apart_m ** 2).sum(1)) + np.arccos(np.clip((trace - 1.0) / 2.0, -1.0, 1.0))
             + mps * age_s)
     return frames[int(np.argmin(cost))]
 

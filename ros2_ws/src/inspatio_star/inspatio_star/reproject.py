@@ -9,6 +9,7 @@ a guess from the surroundings.  Knows nothing of sessions or clocks.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 from numba import njit
@@ -59,9 +60,21 @@ def picture_of(rgb: U8, depth_m: Float32, known: Bools, T_world_camera: F64) -> 
     :param known: (H, W) bool, True where the reference has seen the surface.
     :param T_world_camera: (4, 4).
     """
-    provenance = np.where(np.isnan(depth_m), HOLE, GENERATED)
-    provenance[known] = SEEN
+    provenance = GENERATED - known.view(np.uint8)  # SEEN is one less
+    provenance *= ~np.isnan(depth_m)
     return Picture(rgb, depth_m, provenance, T_world_camera)
+
+
+class Carried(NamedTuple):
+    """
+    A picture that has been moved, and its holes.
+
+    :param picture: NaN and HOLE in them.
+    :param holes: how many pixels.
+    """
+
+    picture: Picture
+    holes: int
 
 
 class Reprojector:
@@ -107,6 +120,10 @@ class Reprojector:
         :returns: fresh arrays; where nothing shows anything the colour is a guess, the depth NaN
             and the provenance that of a hole.
         """
+        return self.complete(self.carry(picture, T_world_camera), before)
+
+    def carry(self, picture: Picture, T_world_camera: F64) -> Carried:
+        """Do of `move` what does not depend on the picture before."""
         T_new_old = inverse(T_world_camera) @ picture.T_world_camera
         depth_m = np.empty_like(picture.depth_m)
         provenance = np.empty_like(picture.provenance)
@@ -116,9 +133,15 @@ class Reprojector:
         holes = _say_holes(depth_m, self._claimed, self._sources, provenance)
         rgb = np.asarray(cv2.remap(picture.rgb, self._sources, None, cv2.INTER_LINEAR,
                                    borderMode=cv2.BORDER_REPLICATE))
+        return Carried(Picture(rgb, depth_m, provenance, T_world_camera), holes)
+
+    def complete(self, carried: Carried, before: Picture | None = None) -> Picture:
+        """Do the rest of `move`, in place; by any thread, while another one is carried."""
+        picture, holes = carried
         if holes:
-            self._fill(rgb, depth_m, provenance, T_world_camera, before)
-        return Picture(rgb, depth_m, provenance, T_world_camera)
+            self._fill(picture.rgb, picture.depth_m, picture.provenance, picture.T_world_camera,
+                       before)
+        return picture
 
     def _fill(
         self, rgb: U8, depth_m: Float32, provenance: U8, T_world_camera: F64,
@@ -276,11 +299,14 @@ def _say_holes(depth_m: Float32, claimed: I32, sources: Float32, provenance: U8)
     height, width = claimed.shape
     holes = 0
     for v in range(height):
-        for u in range(width):  # no branches: vectorised
+        # Without branches and of one size of number each: vectorised.
+        for u in range(width):
             is_hole = claimed[v, u] < 0
             depth_m[v, u] = np.float32(np.nan) if is_hole else depth_m[v, u]
-            provenance[v, u] = np.uint8(0) if is_hole else np.uint8(claimed[v, u] >> 14 & 3)
             holes += is_hole
+        for u in range(width):
+            whose = claimed[v, u]
+            provenance[v, u] = np.uint8(0) if whose < 0 else np.uint8(whose >> 14 & 3)
         for u in range(width):
             if claimed[v, u] < 0:
                 sources[v, u, 0], sources[v, u, 1] = u, v
@@ -359,9 +385,17 @@ def _halve(
 
 @njit(nogil=True, cache=True, error_model='numpy')
 def _enlarge(small: U8, provenance: U8, rgb: U8) -> None:
-    """Write the colours of holes."""
+    """Write the colours of holes, bilinear."""
+    height, width = small.shape[:2]
     for v in range(provenance.shape[0]):
+        # The cell that a pixel is in counts three quarters, its neighbour on that side the rest.
+        y = v >> 1
+        y_2 = min(max(y + 2 * (v & 1) - 1, 0), height - 1)
         for u in range(provenance.shape[1]):
             if provenance[v, u] == HOLE:
+                x = u >> 1
+                x_2 = min(max(x + 2 * (u & 1) - 1, 0), width - 1)
                 for c in range(3):
-                    rgb[v, u, c] = small[v >> 1, u >> 1, c]
+                    total = 9 * np.int32(small[y, x, c]) + 3 * np.int32(small[y, x_2, c]) \
+                        + 3 * np.int32(small[y_2, x, c]) + np.int32(small[y_2, x_2, c])
+                    rgb[v, u, c] = (total + 8) >> 4
