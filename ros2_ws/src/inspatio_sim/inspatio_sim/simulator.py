@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -47,7 +47,7 @@ from inspatio_star.motion import (
     MotionConfig,
     camera_poses,
 )
-from inspatio_star.reproject import Picture, Reprojector
+from inspatio_star.reproject import Carried, Picture, Reprojector
 from inspatio_star.session import Session
 from inspatio_star.world_time import WorldTime
 
@@ -164,6 +164,9 @@ class Simulator:
         self._shown: Picture | None = None
         self._reprojector: Reprojector | None = None
         self._showing = threading.Lock()
+        # What the next step will show, as far as it can be said.
+        self._foreseen: Future[tuple[View | None, Carried | None]] | None = None
+        self._foresight = ThreadPoolExecutor(1, 'foresight')
         self._wake = threading.Condition(threading.RLock())
         self._jobs: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._dreams: deque[tuple[Dream, Future[Any]]] = deque()
@@ -575,6 +578,7 @@ class Simulator:
         for waiting in (self._jobs, self._dreams):
             while waiting:
                 waiting.popleft()[1].cancel()
+        self._foresight.shutdown()
         self._close_session()
 
     # What they share.
@@ -603,6 +607,7 @@ class Simulator:
 
     def _forget_frames(self) -> None:
         self._ready, self._shown, self._generated_until_ns = [], None, 0
+        self._foreseen = None
 
     def _hold(self, T_odom_base: F64) -> None:
         """Be at rest somewhere from now on."""
@@ -892,8 +897,33 @@ class Simulator:
                 frame = next(frame for frame in self._ready if frame.stamp_ns >= stamp_ns)
             self._show_safely(frame)
         else:
-            epoch = self._epoch
-            self._show_at(stamp_ns, lambda: epoch != self._epoch, self._show_safely)
+            self._show_step(stamp_ns)
+
+    def _show_step(self, stamp_ns: int) -> None:
+        """Show what is seen at a step; what the next one will want is begun meanwhile."""
+        with self._showing:
+            foreseen, self._foreseen = self._foreseen, None
+            view, carried = foreseen.result() if foreseen else (None, None)
+            if view is None or not self._is_seen(view, stamp_ns):
+                view = self._view_at(stamp_ns)
+                if view is None:
+                    return
+                carried = view.carried()
+            self._foreseen = self._foresight.submit(self._foresee, stamp_ns + self.period_ns)
+            self._hand_out(view, view.completed(carried, self._shown), self._show_safely)
+
+    def _foresee(self, stamp_ns: int) -> tuple[View | None, Carried | None]:
+        """Begin with what will be seen at a stamp whose frames are there, if nothing changes."""
+        with self._wake:
+            view = self._view_at(stamp_ns) \
+                if self._ready and stamp_ns <= self._ready[-1].stamp_ns else None
+        return view, view and view.carried()
+
+    def _is_seen(self, view: View, stamp_ns: int) -> bool:
+        """Return whether a view is what is to be seen at a stamp."""
+        with self._wake:
+            return view.stamp_ns == stamp_ns and view.epoch == self._epoch \
+                and view.frames is self._ready and view.orders == self._orders()
 
     # Showing frames.
 
@@ -964,7 +994,7 @@ class Simulator:
             if view is None:
                 return
             began_ns = self.clock.now_ns()
-            moved = self._moved(view)
+            moved = view.completed(view.carried(), self._shown)
             if moved is not None:
                 self._ticks.learn(self.clock.now_ns() - began_ns)
             with self._wake:
@@ -975,21 +1005,29 @@ class Simulator:
             if newest is None or newest.epoch != view.epoch:
                 return
             if newest.is_elsewhere(view.T_world_camera, LITTLE):
-                view, moved = newest, self._moved(newest)
-            frame = view.nearest.at(
-                stamp_ns, newest.T_odom_base, newest.twist, newest.command_ns, moved)
-            with self._wake:
-                if newest.epoch != self._epoch:
-                    return
-                self._shown = frame.picture
-                fresh = [frame for frame in self._ready
-                         if self._generated_until_ns < frame.stamp_ns <= stamp_ns]
-                if fresh:
-                    self._generated_until_ns = fresh[-1].stamp_ns
-            for generated in fresh:
-                with suppress(Exception):
-                    self._show_generated(generated)
-            show(frame)
+                moved = newest.completed(newest.carried(), self._shown)
+            else:
+                newest = newest._replace(nearest=view.nearest)
+            self._hand_out(newest, moved, show)
+
+    def _hand_out(
+        self, view: View, moved: Picture | None, show: Callable[[Frame], None]
+    ) -> None:
+        """Show a frame, and those of the session that are as old as it."""
+        frame = view.nearest.at(
+            view.stamp_ns, view.T_odom_base, view.twist, view.command_ns, moved)
+        with self._wake:
+            if view.epoch != self._epoch:
+                return
+            self._shown = frame.picture
+            fresh = [one for one in self._ready
+                     if self._generated_until_ns < one.stamp_ns <= view.stamp_ns]
+            if fresh:
+                self._generated_until_ns = fresh[-1].stamp_ns
+        for generated in fresh:
+            with suppress(Exception):
+                self._show_generated(generated)
+        show(frame)
 
     def _view_at(self, stamp_ns: int) -> View | None:
         """Return what is to be seen at a stamp; None if there is nothing any more."""
@@ -1003,18 +1041,12 @@ class Simulator:
             nearest = nearest_frame(
                 self._ready, T_world_camera, stamp_ns, session.info.source_frames > 1)
             return View(
-                self._epoch, self._orders(), reprojector, nearest, T_world_camera, T_odom_base,
-                twist, self._motion.command_stamp_ns(stamp_ns), self._shown)
+                stamp_ns, self._epoch, self._orders(), self._ready, reprojector, nearest,
+                T_world_camera, T_odom_base, twist, self._motion.command_stamp_ns(stamp_ns))
 
     def _orders(self) -> tuple[object, ...]:
         """Return what decides where the camera is at a stamp, to be told from other such."""
         return self._motion, self._motion.commands, self._time
-
-    def _moved(self, view: View) -> Picture | None:
-        """Return the nearest frame as it is seen from where the body is; None if from there."""
-        if not view.is_elsewhere(view.nearest.T_world_camera):
-            return None
-        return view.reprojector.move(view.nearest.picture, view.T_world_camera, view.before)
 
 
 def _be_nice(nice: int) -> None:

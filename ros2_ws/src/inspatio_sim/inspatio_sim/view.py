@@ -9,7 +9,7 @@ import numpy as np
 from inspatio_sim.frame import Frame
 from inspatio_star.contract import F64
 from inspatio_star.motion import NS
-from inspatio_star.reproject import Picture, Reprojector
+from inspatio_star.reproject import Carried, Picture, Reprojector
 
 # A picture is of a pose if it is this close to it, in metres and in sines of angles.
 SAME_POSE = 1e-5
@@ -25,30 +25,42 @@ class View(NamedTuple):
     """
     What is to be seen at a stamp.
 
+    :param stamp_ns: when.
     :param epoch: it is void when that has ended.
     :param orders: what decides where the camera is: it is somewhere else when these are others.
-    :param reprojector: what moves frames.
-    :param nearest: the frame that was made from nearest to where the body is.
+    :param frames: those that could be moved.
+    :param reprojector: what moves them.
+    :param nearest: the one that was made from nearest to where the body is.
     :param T_world_camera: (4, 4) where the camera is.
     :param T_odom_base: (4, 4) where ``base_link`` is.
     :param twist: (6,) how it moves.
     :param command_ns: stamp of the command that it obeys.
-    :param before: what was shown last.
     """
 
+    stamp_ns: int
     epoch: int
     orders: tuple[object, ...]
+    frames: list[Frame]
     reprojector: Reprojector
     nearest: Frame
     T_world_camera: F64
     T_odom_base: F64
     twist: F64
     command_ns: int
-    before: Picture | None
 
     def is_elsewhere(self, T_world_camera: F64, limit: float = SAME_POSE) -> bool:
         """Return whether another camera sees another picture."""
         return bool(np.abs(self.T_world_camera - T_world_camera).max() > limit)
+
+    def carried(self) -> Carried | None:
+        """Return the nearest frame, carried to where the camera is; None if it is of there."""
+        if not self.is_elsewhere(self.nearest.T_world_camera):
+            return None
+        return self.reprojector.carry(self.nearest.picture, self.T_world_camera)
+
+    def completed(self, carried: Carried | None, before: Picture | None) -> Picture | None:
+        """Return what was carried without its holes, by means of what was shown before."""
+        return None if carried is None else self.reprojector.complete(carried, before)
 
 
 def nearest_frame(

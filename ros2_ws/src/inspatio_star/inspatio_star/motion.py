@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+import math
 from typing import Any, Protocol
 
+from numba import njit
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.interpolate import PchipInterpolator
@@ -88,26 +90,37 @@ class _Program(Protocol):
         """Return ``T_start_base`` (4, 4) and the body twist (6,) after a time in seconds."""
 
 
-def _ramped(start: F64, target: F64, accel: float, t_s: F64) -> F64:
+@njit(cache=True, nogil=True, error_model='numpy')
+def _ramped(start: F64, target: F64, limits: F64, t_s: F64) -> F64:
     """
-    Return velocities on their straight way to a target, at most ``accel`` per second.
+    Return twists on their straight way to another one.
 
-    :param t_s: (N,) after how long; returned are (N, 3).
+    :param start: (6,), as is the target.
+    :param limits: of linear and of angular acceleration, each of the two parts for itself.
+    :param t_s: (N,) after how long; returned are (N, 6).
     """
-    change = target - start
-    size = float(np.linalg.norm(change))
-    is_there = accel * t_s >= size
-    share = np.where(is_there, 1.0, accel * t_s / (size or 1.0))
-    return np.where(is_there[:, None], target, start + change * share[:, None])
+    out = np.empty((len(t_s), 6))
+    for part in range(2):
+        size = 0.0
+        for k in range(3 * part, 3 * part + 3):
+            size += (target[k] - start[k]) ** 2
+        size = math.sqrt(size)
+        for n in range(len(t_s)):
+            way = limits[part] * t_s[n]
+            for k in range(3 * part, 3 * part + 3):
+                out[n, k] = target[k] if way >= size \
+                    else start[k] + (target[k] - start[k]) * (way / size)
+    return out
 
 
 class _Drive:
     """Hold a body velocity until a deadline, then brake; every change within the limits."""
 
     def __init__(self, start: F64, target: F64, deadline_s: float, config: MotionConfig) -> None:
-        self._config = config
+        self._limits = np.array(
+            [config.max_linear_accel_mps2, config.max_angular_accel_radps2])
         reach_s = min(self._ramp_s(start, target), deadline_s)
-        held = self._twists_on_way(start, target, np.array([reach_s]))[0]
+        held = _ramped(start, target, self._limits, np.array([reach_s]))[0]
         brake_s = self._ramp_s(held, np.zeros(6))
         # (begin, end, velocity at begin, velocity aimed at); the rest of time is standstill.
         self._spans = [
@@ -126,18 +139,8 @@ class _Drive:
         return self._end_s
 
     def _ramp_s(self, start: F64, target: F64) -> float:
-        change = target - start
-        return max(
-            float(np.linalg.norm(change[:3])) / self._config.max_linear_accel_mps2,
-            float(np.linalg.norm(change[3:])) / self._config.max_angular_accel_radps2,
-        )
-
-    def _twists_on_way(self, start: F64, target: F64, t_s: F64) -> F64:
-        """Return twists (N, 6) after times (N,) of the way from one to another."""
-        config = self._config
-        return np.hstack((
-            _ramped(start[:3], target[:3], config.max_linear_accel_mps2, t_s),
-            _ramped(start[3:], target[3:], config.max_angular_accel_radps2, t_s)))
+        change = np.linalg.norm((target - start).reshape(2, 3), axis=1)
+        return float((change / self._limits).max())
 
     def _through(self, number: int, t_s: float) -> tuple[F64, F64]:
         """Return the motion and the velocity after ``t_s`` seconds of a span."""
@@ -147,10 +150,11 @@ class _Drive:
         way, whole = self._ways[number], int(t_s / RAMP_STEP_S)
         while len(way) <= whole:
             middles_s = (len(way) - 0.5 + np.arange(RAMP_BLOCK)) * RAMP_STEP_S
-            twists = self._twists_on_way(start, target, np.asarray(middles_s))
+            twists = _ramped(start, target, self._limits, middles_s)
             way += accumulate(exp_se3(twists * RAMP_STEP_S), np.matmul, initial=way.pop())
         rest_s = t_s - whole * RAMP_STEP_S
-        middle, twist = self._twists_on_way(start, target, np.array([t_s - rest_s / 2, t_s]))
+        middle, twist = _ramped(
+            start, target, self._limits, np.array([t_s - rest_s / 2, t_s]))
         return way[whole] @ exp_se3(middle * rest_s), twist
 
     def at(self, t_s: float) -> tuple[F64, F64]:
