@@ -1,5 +1,6 @@
 """Late reprojection, lockstep, saved simulations and rollouts, without ROS."""
 
+import threading
 import time
 
 import numpy as np
@@ -133,19 +134,19 @@ def test_time_stands_still_between_steps(run):
 
 
 def test_a_command_that_comes_while_the_picture_is_made_shows_in_it(run, monkeypatch):
-    whole, disturbed = Reprojector.move, []
+    whole, disturbed = Reprojector.carry, []
 
-    def slow(self, picture, T_world_camera, before=None):
+    def slow(self, picture, T_world_camera):
         stamp_ns = one.simulator.next_command_ns
         if len(disturbed) < 8 and (not disturbed or stamp_ns > disturbed[-1] + 250_000_000):
             one.simulator.command(TwistCommand(
                 stamp_ns, np.array([-0.9 if len(disturbed) % 2 else 0.9, 0, 0]), np.zeros(3)))
             disturbed.append(stamp_ns)
         time.sleep(0.05)
-        return whole(self, picture, T_world_camera, before)
+        return whole(self, picture, T_world_camera)
 
     one = run(lockstep=False, then=State.PLAYING, hz=10.0)
-    monkeypatch.setattr(Reprojector, 'move', slow)
+    monkeypatch.setattr(Reprojector, 'carry', slow)
     one.drive(vx=0.3)
     one.wait(lambda: len(disturbed) == 8 and one.frames[-1].stamp_ns > disturbed[-1], 'frames')
     for frame in one.frames:
@@ -201,6 +202,26 @@ def test_same_commands_give_the_same_frames_to_the_bit(run, late):
         drive_at_random(one, 60)
     assert_same(first.frames, second.frames)
     assert len({f.rgb.tobytes() for f in first.frames}) > 40
+
+
+def test_what_was_foreseen_is_shown_if_it_comes_so_and_what_is_seen_otherwise(run, monkeypatch):
+    whole, threads = Reprojector.carry, []
+
+    def carry(self, picture, T_world_camera):
+        threads.append(threading.current_thread().name.split('_')[0])
+        return whole(self, picture, T_world_camera)
+
+    monkeypatch.setattr(Reprojector, 'carry', carry)
+    foreseeing = run()
+    drive_at_random(foreseeing, 60)
+    foreseen, seen = threads.count('foresight'), threads.count('session')
+    # Of the frames of a call all but the first are foreseen, and where a chunk ends.
+    assert foreseen > seen > 0
+    monkeypatch.setattr(foreseeing.simulator.__class__, '_foresee', lambda *_: (None, None))
+    blind = run()
+    drive_at_random(blind, 60)
+    assert threads.count('foresight') == foreseen
+    assert_same(foreseeing.frames, blind.frames)
 
 
 def test_without_reprojection_frames_keep_the_poses_that_they_were_made_for(run):
