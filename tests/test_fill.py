@@ -9,9 +9,9 @@ from skimage.data import astronaut, coffee
 
 from inspatio_star.eval.metrics import psnr_db
 from inspatio_star.fill import background_inverse_depth, fill_holes
-from inspatio_star.filler import Filler, guessed_points
+from inspatio_star.filler import Filler, first_filled, guessed_points
 from inspatio_star.silhouettes import edges_of
-from inspatio_star.warp import View, Warper, rgb_u8_from_float, splat_points
+from inspatio_star.warp import Points, View, Warper, rgb_u8_from_float, splat_points
 
 RED, BLUE = (200, 30, 30), (20, 40, 220)
 
@@ -190,6 +190,29 @@ def test_what_was_made_up_once_is_seen_again_where_it_lies():
         grown = filler.remembered(again, T_2, memory)
         assert len(grown.xyz_m) - len(memory.xyz_m) == again.new.sum() == (0, 3 * 64)[share > 1]
         np.testing.assert_array_equal(grown.rgb[:len(memory.rgb)], memory.rgb)
+
+
+def test_what_was_made_up_counts_wherever_it_comes_into_a_hole():
+    view, warper, T, _ = moved_wall(np.s_[0:0])
+    filler = Filler(warper)
+    first = filler.render([view], T)
+    hole = ~first.render.known
+    memory = filler.remembered(first, T)
+    # Half as far away as the wall around, then three times as far: on the same rays.
+    for share in (0.5, 3.0):
+        moved = Points(T[:3, 3].astype(np.float32) + np.float32(share) * (
+            memory.xyz_m - T[:3, 3].astype(np.float32)), memory.rgb)
+        again = filler.render([view], T, moved)
+        assert not again.new.any()
+        np.testing.assert_allclose(again.rgb[hole], first.rgb[hole], atol=2e-3)
+        np.testing.assert_allclose(again.depth_m[hole], 4.0 * share, rtol=1e-3)
+        np.testing.assert_array_equal(again.rgb[~hole], first.rgb[~hole])
+
+
+def test_frames_on_a_way_are_filled_in_order_the_last_among_the_first():
+    assert [*first_filled(12)] == [2, 5, 8, 11] and [*first_filled(9)] == [2, 5, 8]
+    assert [*first_filled(1)] == [0] and [*first_filled(2)] == [1]
+    assert [*first_filled(4)] == [0, 3] and [*first_filled(0)] == []
 
 
 def test_memory_has_an_end_and_nothing_is_made_of_nothing():

@@ -374,13 +374,18 @@ def test_the_condition_is_the_constraint_filled(raster: Raster, surfaces: Surfac
         edges[edges_of(render.depth_m)] = True
         assert (kept | edges.reshape(kept.shape))[render.known].all()
         assert kept[render.known].mean() > 0.75
-    # The last frame of the first chunk is filled with nothing in memory, the others with it.
-    filler = Filler(warper)
-    last = filler.render([view], clip.T_world_camera[8])
-    assert_array_equal(filled[8], rgb_u8_from_float(last.rgb))
-    memory = filler.remembered(last, clip.T_world_camera[8])
+    # Every third frame sees again what those before it made up, the others what all of them did.
+    filler, memory = Filler(warper), None
+    for t in (2, 5, 8):
+        one = filler.render([view], clip.T_world_camera[t], memory)
+        assert_array_equal(filled[t], rgb_u8_from_float(one.rgb))
+        memory = filler.remembered(one, clip.T_world_camera[t], memory)
     assert_array_equal(filled[3], rgb_u8_from_float(
         filler.render([view], clip.T_world_camera[3], memory).rgb))
+    # Of the second chunk, which is cut short, these are the first and the last.
+    one = filler.render([view], clip.T_world_camera[9], memory)
+    assert_array_equal(filled[9], rgb_u8_from_float(one.rgb))
+    memory = filler.remembered(one, clip.T_world_camera[9], memory)
     assert_array_equal(filled[12], rgb_u8_from_float(
         filler.render([view], clip.T_world_camera[12], memory).rgb))
     # At a quarter of the real size edges weigh much: a shift by a pixel would fall below.

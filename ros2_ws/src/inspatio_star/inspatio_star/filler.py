@@ -47,10 +47,14 @@ from inspatio_star.warp import (
 # hole: what is in front of it there is a mixture of two surfaces, more often than not.  And unless
 # it is this much farther: then the hole is a crack between points of a near surface.
 NEARER, FARTHER = np.float32(0.97), np.float32(2.0)
+# What was made up before counts wherever it comes into a hole.
+ANYWHERE = (np.float32(0.0), np.float32(np.inf))
 # Of what is made up, a share of its difference from the mean is best, SURE beside what is known
 # and DOUBT less for each doubling of the way: least squares on training clips, WIDE_PX wide.  The
 # mean is over every so many rows and columns.
 SURE, DOUBT, WIDE_PX, SPARSE = np.float32(0.96), np.float32(0.045), 320, 4
+# Every so many frames of a way, the last one among them, are filled first and remembered.
+STRIDE = 3
 # A pixel of which a surface covers more than this share shows nothing else.
 WHOLE = np.float32(0.99)
 
@@ -150,11 +154,12 @@ class Filler:
         self._places.fill(-1)
         self._places.reshape(-1)[holes] = np.arange(len(holes), dtype=np.int32)
         accepted = 0
-        for points in (*map(self._guess, begun.views), memory):
+        guesses = [(self._guess(view), (NEARER, FARTHER)) for view in begun.views]
+        for points, limits in (*guesses, (memory, ANYWHERE)):
             if points is not None and len(holes) > accepted:
                 sums = splat_points(
                     points, begun.T_world_camera, self._warper.K, self._places, len(holes))
-                accepted += _accept(holes, sums, rgb, inverse, known)
+                accepted += _accept(holes, sums, limits, rgb, inverse, known)
         if accepted:
             continue_background(inverse, known)
         fill_behind(rgb, inverse, known)
@@ -191,6 +196,16 @@ class Filler:
         return self._guesses[view]
 
 
+def first_filled(count: int) -> range:
+    """
+    Return which of some frames on a way are best filled first, in order.
+
+    Each sees again what those before it made up, and what comes into view between them is made
+    up where it borders on what is known; all other frames then make up next to nothing.
+    """
+    return range((count - 1) % STRIDE, count, STRIDE)
+
+
 def guessed_points(view: View) -> Points | None:
     """
     Give a place to those pixels of a view that have no depth, and to them alone.
@@ -219,16 +234,18 @@ def _world_of(
 
 @njit(nogil=True, cache=True, error_model='numpy')
 def _accept(
-    holes: Numbers, sums: Float32, rgb: Float32, inverse: Float32, known: Bools
+    holes: Numbers, sums: Float32, limits: tuple[np.float32, np.float32], rgb: Float32,
+    inverse: Float32, known: Bools,
 ) -> int:
-    """Take into holes, in place, what lies at the background or somewhat behind it."""
+    """Take into holes, in place, what lies between two shares of the background's depth."""
+    least, most = limits
     colours, background, is_known = rgb.reshape(-1, 3), inverse.reshape(-1), known.reshape(-1)
     accepted = 0
     for n in range(len(holes)):
         weight, hole = sums[n, 4], np.uintp(holes[n])
         if weight > 0 and not is_known[hole]:
             z = sums[n, 3] / weight
-            if NEARER < z * background[hole] < FARTHER:
+            if least < z * background[hole] < most:
                 for c in range(3):
                     colours[hole, c] = sums[n, c] / weight
                 background[hole] = np.float32(1) / z

@@ -11,7 +11,7 @@ once stays where it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ from inspatio_star.codec.nano import BEGUN, NanoConfig, NanoDecoder, NanoEncoder
 from inspatio_star.codec.stream import DecoderState, EncoderState, StreamState
 from inspatio_star.contract import F64, CameraPath, Chunk, SessionState, WorldInfo
 from inspatio_star.errors import CheckpointError, SessionError
-from inspatio_star.filler import Filled, Filler
+from inspatio_star.filler import Filled, Filler, first_filled
 from inspatio_star.nano_dit import dit_of
 from inspatio_star.presets import Preset, preset_named
 from inspatio_star.progress import Progress, timed
@@ -48,7 +48,7 @@ LAST = 'last'
 XYZ_M, RGB = 'filled_xyz_m', 'filled_rgb'
 # Renders at a time; numba and OpenCV let go of the interpreter.
 THREADS = 2
-# So many frames are begun while another is rendered and filled.
+# So many frames are begun while those before them are filled, beside these.
 AHEAD = 2
 
 Cache: TypeAlias = Literal['on', 'fills', 'off']
@@ -171,6 +171,7 @@ class NanoSession(OneByOne):
         self._fillers = [Filler(Warper(world.height, world.width, self._info.K, rule))
                          for _ in range(THREADS)]
         self._threads = ThreadPoolExecutor(THREADS, 'constraint')
+        self._ahead = ThreadPoolExecutor(1, 'ahead')
         self._views: dict[int, View] = {}
         self._sources: WeakKeyDictionary[View, NDArray[np.float32]] = WeakKeyDictionary()
 
@@ -262,6 +263,7 @@ class NanoSession(OneByOne):
         if not self._progress.closed:
             self._progress.closed = True
             self._threads.shutdown()
+            self._ahead.shutdown()
             self._last = self._memory = None
             self._views.clear()
             del self._model, self._sampler, self._cache, self._prompt
@@ -292,25 +294,32 @@ class NanoSession(OneByOne):
         self, views: Sequence[View], T_world_camera: F64
     ) -> tuple[list[Filled], Points]:
         """
-        Render and fill all frames, the last one first: the others see again what it made up.
+        Render and fill all frames, first those that the others see again.
 
         :returns: guesses, and the memory after this chunk.
         """
-        end, filler, helper = len(views) - 1, *self._fillers
+        count, (filler, helper) = len(views), self._fillers
+        first = first_filled(count)
+        others = [k for k in range(count) if k not in first]
         # What needs no memory is begun meanwhile, as much as takes about as long.
-        ahead = self._threads.submit(lambda: [
-            helper.begin([views[k]], T_world_camera[k]) for k in range(min(AHEAD, end))])
-        last = filler.render([views[end]], T_world_camera[end], self._memory)
-        memory = filler.remembered(last, T_world_camera[end], self._memory)
-        begun = ahead.result()
+        begun = {k: self._ahead.submit(helper.begin, [views[k]], T_world_camera[k])
+                 for k in [*first[1:], *others[:AHEAD]]}
+        done, memory = dict[int, Filled](), self._memory
+        for k in first:
+            one = begun[k].result() if k in begun else filler.begin([views[k]], T_world_camera[k])
+            done[k] = filler.filled(one, memory)
+            memory = filler.remembered(done[k], T_world_camera[k], memory)
+        wait(begun.values())
 
-        def other(worker: int, k: int) -> Filled:
-            filler = self._fillers[worker]
-            if k < len(begun):
-                return filler.filled(begun[k], memory)
+        def other(worker: int, n: int) -> Filled:
+            filler, k = self._fillers[worker], others[n]
+            if k in begun:
+                return filler.filled(begun[k].result(), memory)
             return filler.render([views[k]], T_world_camera[k], memory)
 
-        return [*self._shared(other, end), last], memory
+        done |= zip(others, self._shared(other, len(others)), strict=True)
+        assert memory is not None
+        return [done[k] for k in range(count)], memory
 
     def _small(self, guess: Filled) -> _Small:
         height, width = self._size

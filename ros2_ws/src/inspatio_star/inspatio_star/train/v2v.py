@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspatio_star.eval.takes import CHUNK, FIRST_CHUNK
-from inspatio_star.filler import Filled, Filler
+from inspatio_star.filler import Filled, Filler, first_filled
 from inspatio_star.train.clips import Arrays
 from inspatio_star.train.paths import random_path
 from inspatio_star.train.raster import Raster
@@ -143,9 +143,12 @@ def product(warper: Warper, view: View, path: F64) -> tuple[U8, NDArray[np.bool_
     filler, memory = Filler(warper), None
     made: list[Filled] = []
     for start, end in chunk_bounds(len(path)):
-        last = filler.render([view], path[end - 1], memory)
-        memory = filler.remembered(last, path[end - 1], memory)
-        made += [*(filler.render([view], T, memory) for T in path[start:end - 1]), last]
+        ways, done = path[start:end], dict[int, Filled]()
+        for k in first_filled(len(ways)):
+            done[k] = filler.render([view], ways[k], memory)
+            memory = filler.remembered(done[k], ways[k], memory)
+        made += [done[k] if k in done else filler.render([view], T, memory)
+                 for k, T in enumerate(ways)]
     return (np.stack([rgb_u8_from_float(filled.rgb) for filled in made]),
             np.stack([filled.render.known for filled in made]))
 
