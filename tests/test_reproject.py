@@ -111,9 +111,31 @@ def test_holes_come_from_the_picture_before_and_the_rest_is_a_guess_that_says_so
     np.testing.assert_allclose(helped.depth_m[taken], 2.0, rtol=0.02)
 
 
-def test_a_picture_before_that_shows_something_else_there_is_not_used(reprojector):
+def board_and_wall(T_world_camera):
+    """Return what a camera sees of a wall, and of a white board at 1 m, right of 0.6 m."""
+    picture = wall(T_world_camera)
+    u = np.arange(W)
+    near = T_world_camera[0, 3] + (u - K[0, 2]) / F > 0.6
+    picture.rgb[:, near], picture.depth_m[:, near] = 255, 1.0
+    return picture
+
+
+def test_what_is_near_comes_from_the_picture_before_though_the_wall_was_expected(reprojector):
+    newest, before, T = board_and_wall(pose()), board_and_wall(pose(x=0.3)), pose(x=0.28)
+    assert not (newest.rgb == 255).all(-1).any(), 'the newest picture shows the wall alone'
+    moved, truth = reprojector.move(newest, T, before), board_and_wall(T)
+    board = (truth.rgb == 255).all(-1)
+    holes = reprojector.move(newest, T).provenance == HOLE
+    there = board & (moved.provenance == EARLIER)
+    assert there.sum() > 0.95 * (board & holes).sum() > 0.1 * board.size
+    assert (moved.rgb[there] > 250).all()
+    np.testing.assert_allclose(moved.depth_m[there], 1.0, rtol=1e-3)
+    assert not (moved.rgb[~board] > 250).all(-1).any(), 'and nowhere else'
+
+
+def test_a_picture_before_that_does_not_show_the_place_is_not_used(reprojector):
     T = pose(x=0.2)
-    other = wall(pose(x=0.1), 0.8)
+    other = wall(pose(x=0.1), 0.8)  # so near that it ends before the strip
     moved = reprojector.move(wall(pose()), T, other)
     assert not (moved.provenance == EARLIER).any()
 

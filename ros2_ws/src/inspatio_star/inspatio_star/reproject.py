@@ -31,6 +31,8 @@ NEAREST_M = np.float32(1e-3)
 BEHIND = np.float32(1.05)
 # The picture before shows a surface if its depth is the expected one within this factor.
 LIKE = np.float32(1.15)
+# So often it is asked, each time for what it showed instead, before a hole stays one.
+LOOKS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -333,7 +335,9 @@ def _take_from_before(
     inverse_m: Float32, out_rgb: U8, out_depth_m: Float32, out_provenance: U8,
 ) -> None:
     """
-    Fill holes, in place, where the picture before shows what is expected behind them.
+    Fill holes, in place, where the picture before shows what is expected behind them, or else.
+
+    What it shows instead of that may itself lie on the ray of the pixel, which is looked up.
 
     :param inverse_m: what is expected, 1 / depth, at half of the size.
     """
@@ -344,16 +348,25 @@ def _take_from_before(
             if out_provenance[v, u] != HOLE:
                 continue
             z_m = one / inverse_m[v >> 1, u >> 1]
-            x, y, z = _carried(np.float32(u), np.float32(v), z_m, inv_K, T, K)
-            if not (z > NEAREST_M and -half <= x < width - half and -half <= y < height - half):
-                continue
-            row, column = int(y + half), int(x + half)
-            ratio = depth_m[row, column] / z
-            if provenance[row, column] != HOLE and ratio < LIKE and ratio * LIKE > one:
-                _read(rgb, min(max(x, zero), np.float32(width - 1)),
-                      min(max(y, zero), np.float32(height - 1)), out_rgb, u, v)
-                out_depth_m[v, u] = z_m
-                out_provenance[v, u] = EARLIER
+            for _ in range(LOOKS):
+                x, y, z = _carried(np.float32(u), np.float32(v), z_m, inv_K, T, K)
+                if not (z > NEAREST_M and -half <= x < width - half
+                        and -half <= y < height - half):
+                    break
+                row, column = int(y + half), int(x + half)
+                if provenance[row, column] == HOLE:
+                    break
+                there_m = depth_m[row, column]
+                if there_m < z * LIKE and there_m * LIKE > z:
+                    _read(rgb, min(max(x, zero), np.float32(width - 1)),
+                          min(max(y, zero), np.float32(height - 1)), out_rgb, u, v)
+                    out_depth_m[v, u] = z_m
+                    out_provenance[v, u] = EARLIER
+                    break
+                # What is seen there, on the ray of this pixel: depths change in proportion.
+                z_m *= (there_m - T[2, 3]) / (z - T[2, 3])
+                if not z_m > NEAREST_M:
+                    break
 
 
 @njit(nogil=True, cache=True, error_model='numpy')
