@@ -6,7 +6,7 @@ Knows nothing of ROS.
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 import json
 from pathlib import Path
 import re
@@ -18,7 +18,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from inspatio_sim.frame import Frame
-from inspatio_sim.simulator import Memory
 from inspatio_star.contract import CameraPath, Chunk, SessionState
 from inspatio_star.errors import SessionError
 from inspatio_star.reproject import Picture
@@ -30,6 +29,29 @@ SUFFIX = '.state'
 CHUNK = ('rgb', 'depth_m', 'known', 'K')
 PICTURE = ('rgb', 'depth_m', 'provenance', 'T_world_camera')
 Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """
+    All that a simulation remembers between two steps.
+
+    :param session: what the session remembers.
+    :param now_ns: the time.
+    :param motion: where the body is, and what it does, of `Motion.saved`.
+    :param course: of the world's time.
+    :param made: frames made since the world was loaded.
+    :param ready: frames that can still be shown.
+    :param shown: what was shown last.
+    """
+
+    session: SessionState
+    now_ns: int
+    motion: dict[str, Any]
+    course: WorldTime
+    made: int
+    ready: tuple[Frame, ...]
+    shown: Picture | None
 
 
 def path_of(folder: Path, name: str) -> Path:

@@ -8,30 +8,31 @@ methods of :class:`Simulator` waits for neither.  Knows nothing of ROS.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import IntEnum
 import logging
 import os
 import queue
 import threading
 import time
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inspatio_sim.dream import Dream, dream
 from inspatio_sim.frame import Frame, later
 from inspatio_sim.pacer import LONGEST_WAIT_S, Ahead, SimClock, Slots, Ticks
+from inspatio_sim.saving import Memory
 from inspatio_sim.view import LITTLE, View, nearest_frame
 from inspatio_star.contract import (
     F64,
     CameraPath,
     Chunk,
     Command,
-    SessionState,
     TeleportCommand,
     TwistCommand,
     WorldInfo,
@@ -54,7 +55,6 @@ from inspatio_star.world_time import WorldTime
 log = logging.getLogger(__name__)
 
 R = TypeVar('R')
-Dream: TypeAlias = Generator[None, None, list[list[Chunk]]]
 
 # Chunks in the making at a time, of sessions that can begin one before the last is there.
 MOST_BEGUN = 2
@@ -71,29 +71,6 @@ class State(IntEnum):
     QUITTING = 3
     NO_WORLD = 4
     LOADING_WORLD = 5
-
-
-@dataclass(frozen=True, eq=False)
-class Memory:
-    """
-    All that a simulation remembers between two steps.
-
-    :param session: what the session remembers.
-    :param now_ns: the time.
-    :param motion: where the body is, and what it does: see :meth:`Motion.saved`.
-    :param course: of the world's time.
-    :param made: frames made since the world was loaded.
-    :param ready: frames that can still be shown.
-    :param shown: what was shown last.
-    """
-
-    session: SessionState
-    now_ns: int
-    motion: dict[str, Any]
-    course: WorldTime
-    made: int
-    ready: tuple[Frame, ...]
-    shown: Picture | None
 
 
 class Simulator:
@@ -565,8 +542,13 @@ class Simulator:
                 for command in commands:
                     motion.command(replace(command, stamp_ns=now_ns + command.stamp_ns))
                 motions.append(motion)
-            return self._line_up(
-                self._dreams, self._dream(motions, now_ns, chunks, told, self._epoch))
+            session, course, epoch = self._session, self._time, self._epoch
+            assert session is not None
+            return self._line_up(self._dreams, dream(
+                session, [motion.at for motion in motions],
+                lambda stamps_ns, poses: self._path(session.info, stamps_ns, poses, course),
+                now_ns, self.period_ns, chunks, told,
+                lambda: session is not self._session or epoch != self._epoch))
 
     def quit(self) -> None:
         """End all threads and give back the session; a second call does nothing."""
@@ -702,9 +684,9 @@ class Simulator:
 
     def _dream_on(self) -> None:
         """Make one more chunk of the first dream."""
-        dream, future = self._dreams[0]
+        present, future = self._dreams[0]
         try:
-            next(dream)
+            next(present)
             return
         except StopIteration as end:
             future.set_result(end.value)
@@ -841,40 +823,6 @@ class Simulator:
     ) -> CameraPath:
         poses = camera_poses(T_odom_base, info.T_world_camera, self._T_base_optical)
         return CameraPath(stamps_ns, poses, course.frames_at(stamps_ns))
-
-    def _dream(
-        self, motions: list[Motion], now_ns: int, chunks: int, told: Callable[[int], bool],
-        epoch: int,
-    ) -> Dream:
-        """Make the chunks of all ways, one at each turn; the session goes on as if it had not."""
-        session, course = self._session, self._time
-        made: list[list[Chunk]] = []
-        begin: SessionState | None = None
-        for motion in motions:
-            made.append([])
-            state, stamp_ns = begin, now_ns
-            for _ in range(chunks):
-                if session is not self._session or session is None or epoch != self._epoch:
-                    raise SessionError('rollout: the world was reset or another was loaded')
-                main = session.save()
-                if begin is None:
-                    begin = state = main
-                assert state is not None
-                count = session.info.chunk_frames if state.chunk \
-                    else session.info.first_chunk_frames
-                stamps_ns = stamp_ns + self.period_ns * np.arange(1, count + 1, dtype=np.int64)
-                poses = np.array([motion.at(int(stamp))[0] for stamp in stamps_ns])
-                try:
-                    session.restore(state)
-                    made[-1].append(
-                        session.step(self._path(session.info, stamps_ns, poses, course)))
-                    state, stamp_ns = session.save(), int(stamps_ns[-1])
-                finally:
-                    session.restore(main)
-                if not told(sum(len(way) for way in made)):
-                    return made
-                yield
-        return made
 
     # Steps.
 
