@@ -98,7 +98,7 @@ def test_a_wrong_simulator_fails(probe, conformance):
     for kind, serve in ((GetSimulatorFeatures, features), (GetSimulationState, get_state),
                         (SetSimulationState, set_state), (UnloadWorld, unload)):
         probe.node.create_service(kind, f'wrong/{kind.__name__}', serve)
-    code, said, printed = conformance('--node', '/wrong', '--timeout-s', '2')
+    code, said, printed = conformance('--node', '/wrong', '--timeout-s', '5')
     assert code == 1, printed
     failed = {check['title']: check['reason'] for check in said['checks']
               if check['verdict'] == 'failed'}
