@@ -86,11 +86,12 @@ DOORS: dict[str, set[str]] = {
     # What is saved, and what is moved to where the camera is now: tested without ROS, too.
     'inspatio_sim.frame': CONTRACT | ARRAYS | {'inspatio_star.reproject'},
     'inspatio_sim.view': CONTRACT | ARRAYS | {'inspatio_sim.frame', 'inspatio_star.reproject'},
-    'inspatio_sim.simulator': CONTRACT | ARRAYS | {
-        'inspatio_sim.frame', 'inspatio_sim.pacer', 'inspatio_sim.view', 'inspatio_star.memory',
-        'inspatio_star.reproject'},
+    'inspatio_sim.dream': CONTRACT | ARRAYS,
     'inspatio_sim.saving': CONTRACT | ARRAYS | {
-        'inspatio_sim.frame', 'inspatio_sim.simulator', 'inspatio_star.reproject', 'safetensors'},
+        'inspatio_sim.frame', 'inspatio_star.reproject', 'safetensors'},
+    'inspatio_sim.simulator': CONTRACT | ARRAYS | {
+        'inspatio_sim.dream', 'inspatio_sim.frame', 'inspatio_sim.pacer', 'inspatio_sim.saving',
+        'inspatio_sim.view', 'inspatio_star.memory', 'inspatio_star.reproject'},
     'inspatio_sim': CONTRACT | ARRAYS | ROS | {
         'inspatio_sim.convert', 'inspatio_sim.frame', 'inspatio_sim.pacer', 'inspatio_sim.saving',
         'inspatio_sim.simulator', 'inspatio_star.memory', 'inspatio_star.sessions',

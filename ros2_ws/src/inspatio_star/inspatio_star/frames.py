@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.spatial.transform import RigidTransform, Rotation
@@ -19,6 +18,14 @@ from inspatio_star.contract import F64, Pose, check_rigid
 # REP 103: the optical axes in those of the body that carries the camera.
 R_BODY_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 R_BODY_OPTICAL.setflags(write=False)
+# (3, 9): an axis times this are the rows of the matrix of its cross product.
+CROSS = np.array([[0.0, 0, 0, 0, 0, -1, 0, 1, 0], [0, 0, 1, 0, 0, 0, -1, 0, 0],
+                  [0, -1, 0, 1, 0, 0, 0, 0, 0]])
+EYE = np.eye(3)
+# Of sin(x) / x, (1 - cos(x)) / x**2 and (x - sin(x)) / x**3, by powers of x**2: (9, 3).
+EXPONENTS = np.arange(9)
+SERIES = np.array([[(-1) ** k / math.factorial(2 * k + first) for first in (1, 2, 3)]
+                   for k in EXPONENTS.tolist()])
 
 
 def rigid_from_rotation(R: ArrayLike, translation_m: ArrayLike = (0.0, 0.0, 0.0)) -> F64:
@@ -63,40 +70,24 @@ def exp_se3(twist: ArrayLike) -> F64:
     :param twist: (..., 6): linear metres (3), then angular radians (3).
     :returns: (..., 4, 4), so that ``T_odom_base(t + 1) = T_odom_base(t) @ exp_se3(twist)``.
     """
-    twist = np.ascontiguousarray(twist, dtype=np.float64)
+    twist = np.asarray(twist, dtype=np.float64)
+    v, w = twist[..., :3], twist[..., 3:]
+    square = (w * w).sum(-1)[..., None]
+    # sin(angle) / angle, (1 - cos(angle)) / angle**2 and (angle - sin(angle)) / angle**3.
+    parts = np.minimum(square, 1.0) ** EXPONENTS @ SERIES
+    if (square > 1.0).any():
+        large = np.maximum(square, 1.0)
+        angle = np.sqrt(large)
+        a, b = np.sin(angle) / angle, (1.0 - np.cos(angle)) / large
+        parts = np.where(square > 1.0, np.concatenate((a, b, (1.0 - a) / large), -1), parts)
+    a, b, c = (parts[..., k, None, None] for k in range(3))
+    W = (w @ CROSS).reshape(*twist.shape[:-1], 3, 3)
+    WW = W @ W
     T = np.zeros((*twist.shape[:-1], 4, 4))
-    _exp_se3(twist.reshape(-1, 6), T.reshape(-1, 4, 4))
+    T[..., :3, :3] = EYE + a * W + b * WW
+    T[..., :3, 3] = ((EYE + b * W + c * WW) @ v[..., None])[..., 0]
+    T[..., 3, 3] = 1.0
     return T
-
-
-@njit(cache=True, nogil=True, error_model='numpy')
-def _exp_se3(twists: F64, T: F64) -> None:
-    """Write the motions (N, 4, 4) of velocities (N, 6) into zeros."""
-    for n in range(len(twists)):
-        v, w = twists[n, :3], twists[n, 3:]
-        square = w[0] * w[0] + w[1] * w[1] + w[2] * w[2]
-        # sin(angle) / angle, (1 - cos(angle)) / angle**2 and (angle - sin(angle)) / angle**3.
-        if square < 1.0:
-            a, b, c = 0.0, 0.0, 0.0
-            for k in range(8, -1, -1):
-                a = 1.0 - square * a / ((2 * k + 2) * (2 * k + 3))
-                b = 1.0 - square * b / ((2 * k + 3) * (2 * k + 4))
-                c = 1.0 - square * c / ((2 * k + 4) * (2 * k + 5))
-            b, c = b / 2.0, c / 6.0
-        else:
-            angle = math.sqrt(square)
-            a, b = math.sin(angle) / angle, (1.0 - math.cos(angle)) / square
-            c = (1.0 - a) / square
-        for i in range(3):
-            j, k = (i + 1) % 3, (i + 2) % 3
-            # The axis times a velocity, and once more.
-            x = w[j] * v[k] - w[k] * v[j]
-            xx = w[i] * (w[0] * v[0] + w[1] * v[1] + w[2] * v[2]) - square * v[i]
-            T[n, i, 3] = v[i] + b * x + c * xx
-            T[n, i, i] = 1.0 - b * (w[j] * w[j] + w[k] * w[k])
-            T[n, i, j] = b * w[i] * w[j] - a * w[k]
-            T[n, i, k] = b * w[i] * w[k] + a * w[j]
-        T[n, 3, 3] = 1.0
 
 
 def log_se3(T: ArrayLike) -> F64:

@@ -11,10 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-import math
 from typing import Any, Protocol
 
-from numba import njit
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.interpolate import PchipInterpolator
@@ -90,7 +88,6 @@ class _Program(Protocol):
         """Return ``T_start_base`` (4, 4) and the body twist (6,) after a time in seconds."""
 
 
-@njit(cache=True, nogil=True, error_model='numpy')
 def _ramped(start: F64, target: F64, limits: F64, t_s: F64) -> F64:
     """
     Return twists on their straight way to another one.
@@ -99,18 +96,12 @@ def _ramped(start: F64, target: F64, limits: F64, t_s: F64) -> F64:
     :param limits: of linear and of angular acceleration, each of the two parts for itself.
     :param t_s: (N,) after how long; returned are (N, 6).
     """
-    out = np.empty((len(t_s), 6))
-    for part in range(2):
-        size = 0.0
-        for k in range(3 * part, 3 * part + 3):
-            size += (target[k] - start[k]) ** 2
-        size = math.sqrt(size)
-        for n in range(len(t_s)):
-            way = limits[part] * t_s[n]
-            for k in range(3 * part, 3 * part + 3):
-                out[n, k] = target[k] if way >= size \
-                    else start[k] + (target[k] - start[k]) * (way / size)
-    return out
+    change = target - start
+    sizes = np.sqrt((change * change).reshape(2, 3).sum(1))
+    ways = t_s[:, None] * limits
+    share = ways / np.maximum(sizes, 1e-300)
+    is_there = np.repeat(ways >= sizes, 3, axis=1)
+    return np.where(is_there, target, start + change * np.repeat(share, 3, axis=1))
 
 
 class _Drive:
@@ -150,7 +141,7 @@ class _Drive:
         way, whole = self._ways[number], int(t_s / RAMP_STEP_S)
         while len(way) <= whole:
             middles_s = (len(way) - 0.5 + np.arange(RAMP_BLOCK)) * RAMP_STEP_S
-            twists = _ramped(start, target, self._limits, middles_s)
+            twists = _ramped(start, target, self._limits, np.asarray(middles_s))
             way += accumulate(exp_se3(twists * RAMP_STEP_S), np.matmul, initial=way.pop())
         rest_s = t_s - whole * RAMP_STEP_S
         middle, twist = _ramped(
