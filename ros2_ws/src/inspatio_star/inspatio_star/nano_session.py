@@ -48,7 +48,7 @@ LAST = 'last'
 XYZ_M, RGB = 'filled_xyz_m', 'filled_rgb'
 # Renders at a time; numba and OpenCV let go of the interpreter.
 THREADS = 2
-# So many frames are begun while those before them are filled, beside these.
+# Of the frames that are filled last, so many are begun while the first ones are filled.
 AHEAD = 2
 
 Cache: TypeAlias = Literal['on', 'fills', 'off']
@@ -298,26 +298,25 @@ class NanoSession(OneByOne):
 
         :returns: guesses, and the memory after this chunk.
         """
-        count, (filler, helper) = len(views), self._fillers
+        count, (main, helper) = len(views), self._fillers
         first = first_filled(count)
         others = [k for k in range(count) if k not in first]
         # What needs no memory is begun meanwhile, as much as takes about as long.
         begun = {k: self._ahead.submit(helper.begin, [views[k]], T_world_camera[k])
                  for k in [*first[1:], *others[:AHEAD]]}
         done, memory = dict[int, Filled](), self._memory
-        for k in first:
+
+        def filled(filler: Filler, k: int) -> Filled:
+            """Fill a frame, with what is remembered by now."""
             one = begun[k].result() if k in begun else filler.begin([views[k]], T_world_camera[k])
-            done[k] = filler.filled(one, memory)
-            memory = filler.remembered(done[k], T_world_camera[k], memory)
+            return filler.filled(one, memory)
+
+        for k in first:
+            done[k] = filled(main, k)
+            memory = main.remembered(done[k], T_world_camera[k], memory)
         wait(begun.values())
-
-        def other(worker: int, n: int) -> Filled:
-            filler, k = self._fillers[worker], others[n]
-            if k in begun:
-                return filler.filled(begun[k].result(), memory)
-            return filler.render([views[k]], T_world_camera[k], memory)
-
-        done |= zip(others, self._shared(other, len(others)), strict=True)
+        done |= zip(others, self._shared(
+            lambda worker, n: filled(self._fillers[worker], others[n]), len(others)), strict=True)
         assert memory is not None
         return [done[k] for k in range(count)], memory
 
