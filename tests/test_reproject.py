@@ -175,6 +175,8 @@ def test_picture_of_a_frame_tells_seen_from_generated_and_holes():
     picture: Picture = picture_of(np.zeros((2, 2, 3), np.uint8), depth_m, known, np.eye(4))
     assert picture.provenance.tolist() == [[SEEN, GENERATED], [HOLE, SEEN]]
     assert picture.provenance.dtype == np.uint8
+    depth_m[0, 0] = np.nan
+    assert picture_of(picture.rgb, depth_m, known, np.eye(4)).provenance[0, 0] == SEEN
 
 
 def test_a_matrix_that_is_no_cameras_is_refused():

@@ -99,7 +99,7 @@ def _ramped(start: F64, target: F64, limits: F64, t_s: F64) -> F64:
     change = target - start
     sizes = np.sqrt((change * change).reshape(2, 3).sum(1))
     ways = t_s[:, None] * limits
-    share = ways / np.maximum(sizes, 1e-300)
+    share = ways / np.where(sizes > 0.0, sizes, 1.0)
     is_there = np.repeat(ways >= sizes, 3, axis=1)
     return np.where(is_there, target, start + change * np.repeat(share, 3, axis=1))
 

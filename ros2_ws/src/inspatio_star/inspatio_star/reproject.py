@@ -63,7 +63,7 @@ def picture_of(rgb: U8, depth_m: Float32, known: Bools, T_world_camera: F64) -> 
     :param T_world_camera: (4, 4).
     """
     provenance = GENERATED - known.view(np.uint8)  # SEEN is one less
-    provenance *= ~np.isnan(depth_m)
+    provenance *= known | ~np.isnan(depth_m)
     return Picture(rgb, depth_m, provenance, T_world_camera)
 
 
