@@ -195,3 +195,41 @@ def test_node_ends_at_once_and_cleanly(start, probe, how):
     probe.wait(lambda: pictures, 'pictures')
     assert node.end(how) == 0, node.printed
     assert 'Traceback' not in node.printed and 'terminate' not in node.printed
+
+
+@pytest.mark.parametrize('how', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('where', ['_send_static_transforms', '_subscribe', '_begin'])
+def test_node_that_is_interrupted_while_it_is_made_leaves_no_thread_behind(start, where, how):
+    program = f"""
+import os, sys
+from inspatio_sim import sim_node
+
+def interrupted(self, *args, now=sim_node.SimNode.{where}):
+    now(self, *args)
+    os.kill(os.getpid(), {how.value})
+
+sim_node.SimNode.{where} = interrupted
+sys.exit(sim_node.run())
+"""
+    node = start(('-c', program), publish_clock=True)
+    assert node.process.wait(30.0) == 0, node.printed
+    assert not node.printed
+
+
+@pytest.mark.parametrize('how', [signal.SIGINT, signal.SIGTERM])
+def test_node_that_is_interrupted_while_libraries_are_loaded_says_nothing(start, how):
+    program = f"""
+import importlib.abc, os, sys
+from inspatio_sim.node import main
+
+class Interrupting(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == 'inspatio_sim.simulator':
+            os.kill(os.getpid(), {how.value})
+
+sys.meta_path.insert(0, Interrupting())
+sys.exit(main())
+"""
+    node = start(('-c', program))
+    assert node.process.wait(30.0) == 0, node.printed
+    assert not node.printed

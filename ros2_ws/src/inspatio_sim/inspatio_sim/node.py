@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+import signal
 import sys
 
 from ament_index_python.packages import get_package_share_directory
@@ -33,6 +34,9 @@ def let_threads_sleep() -> None:
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted or told to quit; returns the exit code."""
+    # While libraries are loaded, nothing has begun that would have to be ended.
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, lambda *_: os._exit(0))
     logging.basicConfig(level=logging.WARNING, format='%(levelname)s %(name)s: %(message)s')
     # What a session makes of its options is said.
     logging.getLogger('inspatio_star').setLevel(logging.INFO)

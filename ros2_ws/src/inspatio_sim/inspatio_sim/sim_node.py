@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path as FilePath
 import signal
@@ -84,6 +84,15 @@ class SimNode(LifecycleNodeMixin, Node):
 
     def __init__(self, **options: Any) -> None:
         Node.__init__(self, 'inspatio_sim', **options)
+        # What ends the threads that have been begun, the last one first.
+        self._ending = ExitStack()
+        try:
+            self._make()
+        except BaseException:
+            self.close()
+            raise
+
+    def _make(self) -> None:
         # A transition that waits for a world must hold up no other, nor any command.
         LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
         self._change_state_now = self._service_change_state.callback
@@ -117,6 +126,7 @@ class SimNode(LifecycleNodeMixin, Node):
             values['late_reprojection'],
             lockstep,
         )
+        self._ending.callback(self.simulator.quit)
         self.simulator.set_world_time(values['time_mode'], values['time_rate'])
         self._plan = self.create_publisher(Path, 'plan', qos.latched_out())
         self._has_plan = False
@@ -127,11 +137,11 @@ class SimNode(LifecycleNodeMixin, Node):
         self._ears = rclpy.create_node(
             f'_{self.get_name()}_tf', context=self.context, namespace=self.get_namespace(),
             start_parameter_services=False, enable_rosout=False)
+        self._ending.callback(self._ears.destroy_node)
         self._tf_listener = TransformListener(self._tf_buffer, self._ears)
         self._hearing = SingleThreadedExecutor(context=self.context)
         self._hearing.add_node(self._ears)
-        self._ears_thread = threading.Thread(target=self._hear, name='tf', daemon=True)
-        self._ears_thread.start()
+        self._begin('tf', self._hear, self._hearing.shutdown)
         self._send_static_transforms(T_base_camera, T_camera_optical)
         self._subscribe()
         self._simulation_services = SimulationServices(
@@ -148,10 +158,8 @@ class SimNode(LifecycleNodeMixin, Node):
         if own_time:
             # While time stands still between steps, it is said rarely: to those who come late.
             # A thread, because every timer wakes the executor, which costs ten times as much.
-            self._clock_thread = threading.Thread(
-                target=self._tell_time_on, args=(1.0 if lockstep else 1.0 / CLOCK_HZ,),
-                daemon=True)
-            self._clock_thread.start()
+            every_s = 1.0 if lockstep else 1.0 / CLOCK_HZ
+            self._begin('clock', partial(self._tell_time_on, every_s), self._closing.set)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._take_parameters)
         if values['autostart']:
@@ -159,11 +167,14 @@ class SimNode(LifecycleNodeMixin, Node):
 
     def close(self) -> None:
         """End the threads; call it after the executor has stopped."""
-        self._closing.set()
-        self._hearing.shutdown()
-        self._ears_thread.join(timeout=2.0)
-        self._ears.destroy_node()
-        self.simulator.quit()
+        self._ending.close()
+
+    def _begin(self, name: str, work: Callable[[], None], stop: Callable[[], object]) -> None:
+        """Begin a thread that ``close`` stops and waits for."""
+        thread = threading.Thread(target=work, name=name, daemon=True)
+        thread.start()
+        self._ending.callback(thread.join)
+        self._ending.callback(stop)
 
     # Lifecycle.
 
@@ -434,27 +445,33 @@ class SimNode(LifecycleNodeMixin, Node):
 
 def run(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted or told to quit; returns the exit code."""
+    # rclpy shuts its context down at a signal, and all ends by that. An interrupt that Python
+    # raises as well, anywhere, could leave threads behind that nobody ends.
+    signals: list[int] = []
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, lambda number, _: signals.append(number))
     rclpy.init(args=args)
     node = None
     try:
+        if signals:  # before rclpy listened to them
+            return 0
         node = SimNode()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         executor.spin_until_future_complete(node.ended)
         return 0
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except ExternalShutdownException:
         return 0
-    except (InspatioError, ValueError, rclpy.exceptions.ParameterException) as error:
-        print(f'inspatio_sim: {error}', file=sys.stderr)
-        return 2
-    except RuntimeError:
-        # An interrupt takes rcl away under whatever the node is doing, be it still being made.
-        if rclpy.ok():
-            raise
-        return 0
+    except Exception as error:
+        # An interrupt takes rcl away under whatever the node is doing, be it still being made;
+        # what is raised then has many types.
+        if not rclpy.ok():
+            return 0
+        if isinstance(error, (InspatioError, ValueError, rclpy.exceptions.ParameterException)):
+            print(f'inspatio_sim: {error}', file=sys.stderr)
+            return 2
+        raise
     finally:
-        # The node is ending already: a second interrupt has nothing to add.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         if node is not None:
             node.close()
             node.destroy_node()
