@@ -9,8 +9,8 @@ nothing about where the body is at a given stamp.  Frame ``base_link`` in ``odom
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
-from itertools import accumulate
 from typing import Any, Protocol
 
 import numpy as np
@@ -88,77 +88,92 @@ class _Program(Protocol):
         """Return ``T_start_base`` (4, 4) and the body twist (6,) after a time in seconds."""
 
 
-def _ramped(start: F64, target: F64, limits: F64, t_s: F64) -> F64:
+class _Ramp:
     """
-    Return twists on their straight way to another one.
+    A velocity on its straight way to another one; it stays there.
 
     :param start: (6,), as is the target.
     :param limits: of linear and of angular acceleration, each of the two parts for itself.
-    :param t_s: (N,) after how long; returned are (N, 6).
     """
-    change = target - start
-    sizes = np.sqrt((change * change).reshape(2, 3).sum(1))
-    ways = t_s[:, None] * limits
-    share = ways / np.where(sizes > 0.0, sizes, 1.0)
-    is_there = np.repeat(ways >= sizes, 3, axis=1)
-    return np.where(is_there, target, start + change * np.repeat(share, 3, axis=1))
+
+    def __init__(self, start: F64, target: F64, limits: F64) -> None:
+        change = target - start
+        parts_s = np.sqrt((change * change).reshape(2, 3).sum(1)) / limits
+        self.duration_s = float(parts_s.max())
+        self._start, self._target = start, target
+        self._ends_s = np.repeat(parts_s, 3)
+        self._rate = change / np.where(self._ends_s > 0.0, self._ends_s, 1.0)
+        # The motion after so many steps, as far as it was asked for.
+        self._way: list[F64] = [np.eye(4)]
+
+    def twist_at(self, t_s: ArrayLike) -> F64:
+        """Return twists (..., 6) after times (..., 1) in seconds."""
+        t_s = np.asarray(t_s)
+        return np.where(t_s < self._ends_s, self._start + self._rate * t_s, self._target)
+
+    def at(self, t_s: float) -> tuple[F64, F64]:
+        """Return the motion (4, 4) and the twist (6,) after a time in seconds."""
+        if t_s <= 0.0 or self.duration_s == 0.0:
+            return exp_se3(self._start * max(t_s, 0.0)), self._start
+        whole = int(t_s / RAMP_STEP_S)
+        while len(self._way) <= whole:
+            middles_s = (len(self._way) - 0.5 + np.arange(RAMP_BLOCK)) * RAMP_STEP_S
+            steps = exp_se3(self.twist_at(middles_s[:, None]) * RAMP_STEP_S)
+            # Each the product of all up to it, in pairs, pairs of pairs and so on.
+            apart = 1
+            while apart < RAMP_BLOCK:
+                steps[apart:] = steps[:-apart] @ steps[apart:]
+                apart *= 2
+            self._way += list(self._way[-1] @ steps)
+        rest_s = t_s - whole * RAMP_STEP_S
+        rest = exp_se3(self.twist_at(t_s - rest_s / 2) * rest_s)
+        return self._way[whole] @ rest, self.twist_at(t_s)
 
 
 class _Drive:
-    """Hold a body velocity until a deadline, then brake; every change within the limits."""
+    """
+    Hold a body velocity until a deadline, then brake; every change within the limits.
 
-    def __init__(self, start: F64, target: F64, deadline_s: float, config: MotionConfig) -> None:
-        self._limits = np.array(
-            [config.max_linear_accel_mps2, config.max_angular_accel_radps2])
-        reach_s = min(self._ramp_s(start, target), deadline_s)
-        held = _ramped(start, target, self._limits, np.array([reach_s]))[0]
-        brake_s = self._ramp_s(held, np.zeros(6))
-        # (begin, end, velocity at begin, velocity aimed at); the rest of time is standstill.
-        self._spans = [
-            (0.0, reach_s, start, target),
-            (reach_s, deadline_s, held, held),
-            (deadline_s, deadline_s + brake_s, held, np.zeros(6)),
-        ]
-        self._end_s = deadline_s + brake_s
+    :param ramp: from the velocity at the start to the one that is held.
+    :param deadline_s: how long that is aimed at and held.
+    :param limits: of linear and of angular acceleration.
+    """
+
+    def __init__(self, ramp: _Ramp, deadline_s: float, limits: F64) -> None:
+        reach_s = min(ramp.duration_s, deadline_s)
+        held = ramp.twist_at(reach_s)
+        brake = _Ramp(held, np.zeros(6), limits)
+        # Begin and what the velocity does from then on; the rest of time is standstill.
+        self._spans = [(0.0, ramp), (reach_s, _Ramp(held, held, limits)), (deadline_s, brake)]
+        self._end_s = deadline_s + brake.duration_s
         self._T_at_begin: list[F64] = [np.eye(4)]
-        # Of each span the motion after so many steps, as far as it was asked for.
-        self._ways: list[list[F64]] = [[np.eye(4)] for _ in self._spans]
+        self._ramp, self._limits = ramp, limits
+
+    @classmethod
+    def to(cls, start: F64, target: F64, deadline_s: float, config: MotionConfig) -> _Drive:
+        """Return the drive from one velocity (6,) to another."""
+        limits = np.array([config.max_linear_accel_mps2, config.max_angular_accel_radps2])
+        return cls(_Ramp(start, target, limits), deadline_s, limits)
+
+    def until(self, deadline_s: float) -> _Drive:
+        """Return the same with another deadline."""
+        return _Drive(self._ramp, deadline_s, self._limits)
 
     @property
     def end_s(self) -> float:
         """When the body is at rest, seconds."""
         return self._end_s
 
-    def _ramp_s(self, start: F64, target: F64) -> float:
-        change = np.linalg.norm((target - start).reshape(2, 3), axis=1)
-        return float((change / self._limits).max())
-
-    def _through(self, number: int, t_s: float) -> tuple[F64, F64]:
-        """Return the motion and the velocity after ``t_s`` seconds of a span."""
-        *_, start, target = self._spans[number]
-        if t_s <= 0.0 or np.array_equal(start, target):
-            return exp_se3(start * max(t_s, 0.0)), start
-        way, whole = self._ways[number], int(t_s / RAMP_STEP_S)
-        while len(way) <= whole:
-            middles_s = (len(way) - 0.5 + np.arange(RAMP_BLOCK)) * RAMP_STEP_S
-            twists = _ramped(start, target, self._limits, np.asarray(middles_s))
-            way += accumulate(exp_se3(twists * RAMP_STEP_S), np.matmul, initial=way.pop())
-        rest_s = t_s - whole * RAMP_STEP_S
-        middle, twist = _ramped(
-            start, target, self._limits, np.array([t_s - rest_s / 2, t_s]))
-        return way[whole] @ exp_se3(middle * rest_s), twist
-
     def at(self, t_s: float) -> tuple[F64, F64]:
         """Return ``T_start_base`` and the body twist after ``t_s`` seconds."""
-        for k, span in enumerate(self._spans):
-            begin_s, end_s = span[:2]
+        for k, (begin_s, _) in enumerate(self._spans):
             if k == len(self._T_at_begin):
-                before_s, until_s = self._spans[k - 1][:2]
-                motion, _ = self._through(k - 1, until_s - before_s)
-                self._T_at_begin.append(self._T_at_begin[-1] @ motion)
-            if t_s < end_s:
+                before_s, before = self._spans[k - 1]
+                self._T_at_begin.append(self._T_at_begin[-1] @ before.at(begin_s - before_s)[0])
+            if k + 1 == len(self._spans) or t_s < self._spans[k + 1][0]:
                 break
-        motion, twist = self._through(k, min(t_s, end_s) - begin_s)
+        begin_s, ramp = self._spans[k]
+        motion, twist = ramp.at(min(t_s, self._end_s) - begin_s)
         return self._T_at_begin[k] @ motion, twist
 
 
@@ -232,7 +247,7 @@ class _BrakeThenRoute:
     def __init__(
         self, twist: F64, T_odom_start: F64, poses: Sequence[Pose], config: MotionConfig
     ) -> None:
-        self._brake = _Drive(twist, np.zeros(6), 0.0, config)
+        self._brake = _Drive.to(twist, np.zeros(6), 0.0, config)
         T_start_rest = self._brake.at(self._brake.end_s)[0]
         T_rest_odom = inverse(T_odom_start @ T_start_rest)
         stops = [T_rest_odom @ rigid_from_pose(pose) for pose in poses]
@@ -346,19 +361,19 @@ class Motion:
         self, stamp_ns: int, T_odom_base: F64, twist: F64, command: Command | None
     ) -> _Segment:
         """Return what the body does from a stamp on, given where it is then and how it moves."""
-        config, program = self.config, _Drive(np.zeros(6), np.zeros(6), 0.0, self.config)
+        config, program = self.config, _Drive.to(np.zeros(6), np.zeros(6), 0.0, self.config)
         T = T_odom_base
         match command:
             case TwistCommand():
                 target = self._limited(command.linear_mps, command.angular_radps)
-                program = _Drive(twist, target, config.command_timeout_s, config)
+                program = _Drive.to(twist, target, config.command_timeout_s, config)
             case PathCommand():
                 route = _BrakeThenRoute(twist, T, command.poses, config)
                 return _Segment(stamp_ns, T, twist, command, route)
             case TeleportCommand():
                 T = rigid_from_pose(command.pose)
                 target = self._limited(command.twist[:3], command.twist[3:])
-                program = _Drive(target, target, config.command_timeout_s, config)
+                program = _Drive.to(target, target, config.command_timeout_s, config)
         return _Segment(stamp_ns, T, twist, command, program)
 
     def _limited(self, linear_mps: F64, angular_radps: F64) -> F64:
@@ -401,9 +416,11 @@ class Motion:
         held_ns = int(self.config.command_timeout_s * NS)
         if not isinstance(newest.command, TwistCommand) or stamp_ns > newest.stamp_ns + held_ns:
             return self
-        lasting = Motion(replace(self.config, command_timeout_s=LASTING_S))
-        lasting._segments = [*self._segments[:-1], lasting._segment(
-            newest.stamp_ns, newest.T_odom_start, newest.twist, newest.command)]
+        assert isinstance(newest.program, _Drive)
+        lasting = copy(self)
+        # What is worked out of the way to it serves both.
+        lasting._segments = [
+            *self._segments[:-1], replace(newest, program=newest.program.until(LASTING_S))]
         return lasting
 
     def command_stamp_ns(self, stamp_ns: int) -> int:
