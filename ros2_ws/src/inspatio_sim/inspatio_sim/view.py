@@ -78,7 +78,7 @@ def nearest_frame(
     apart_m = T[:, :3, 3] - T_world_camera[:3, 3]
     # The trace of the turn from one to the other.
     trace = T[:, :3, :3].reshape(-1, 9) @ T_world_camera[:3, :3].reshape(9)
-    age_s = np.array([abs(frame.stamp_ns - stamp_ns) for frame in frames]) / NS
+    age_s = np.abs(np.array([frame.stamp_ns for frame in frames]) - stamp_ns) / NS
     cost = (np.sqrt((apart_m ** 2).sum(1)) + np.arccos(np.clip((trace - 1.0) / 2.0, -1.0, 1.0))
             + mps * age_s)
     return frames[int(np.argmin(cost))]

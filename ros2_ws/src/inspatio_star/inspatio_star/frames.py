@@ -18,13 +18,15 @@ from inspatio_star.contract import F64, Pose, check_rigid
 # REP 103: the optical axes in those of the body that carries the camera.
 R_BODY_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 R_BODY_OPTICAL.setflags(write=False)
-# (3, 9): an axis times this are the rows of the matrix of its cross product.
-CROSS = np.array([[0.0, 0, 0, 0, 0, -1, 0, 1, 0], [0, 0, 1, 0, 0, 0, -1, 0, 0],
-                  [0, -1, 0, 1, 0, 0, 0, 0, 0]])
-EYE = np.eye(3)
-# Of sin(x) / x, (1 - cos(x)) / x**2 and (x - sin(x)) / x**3, by powers of x**2: (9, 3).
+# (6, 16): a twist times this are the rows of its 4 x 4 matrix.
+HAT = np.zeros((6, 16))
+HAT[[0, 1, 2], [3, 7, 11]] = 1.0
+HAT[[3, 4, 5], [9, 2, 4]] = 1.0
+HAT[[3, 4, 5], [6, 8, 1]] = -1.0
+EYE = np.eye(4)
+# Of (1 - cos(x)) / x**2 and (x - sin(x)) / x**3, by powers of x**2: (9, 2).
 EXPONENTS = np.arange(9)
-SERIES = np.array([[(-1) ** k / math.factorial(2 * k + first) for first in (1, 2, 3)]
+SERIES = np.array([[(-1) ** k / math.factorial(2 * k + first) for first in (2, 3)]
                    for k in EXPONENTS.tolist()])
 
 
@@ -71,23 +73,18 @@ def exp_se3(twist: ArrayLike) -> F64:
     :returns: (..., 4, 4), so that ``T_odom_base(t + 1) = T_odom_base(t) @ exp_se3(twist)``.
     """
     twist = np.asarray(twist, dtype=np.float64)
-    v, w = twist[..., :3], twist[..., 3:]
-    square = (w * w).sum(-1)[..., None]
-    # sin(angle) / angle, (1 - cos(angle)) / angle**2 and (angle - sin(angle)) / angle**3.
+    X = (twist @ HAT).reshape(*twist.shape[:-1], 4, 4)
+    square = (twist[..., 3:] ** 2).sum(-1, keepdims=True)
+    # exp(X) is I + X + b X X + c X X X, as its fourth power is -angle**2 times its second.
     parts = np.minimum(square, 1.0) ** EXPONENTS @ SERIES
-    if (square > 1.0).any():
+    if square.max(initial=0.0) > 1.0:
         large = np.maximum(square, 1.0)
         angle = np.sqrt(large)
-        a, b = np.sin(angle) / angle, (1.0 - np.cos(angle)) / large
-        parts = np.where(square > 1.0, np.concatenate((a, b, (1.0 - a) / large), -1), parts)
-    a, b, c = (parts[..., k, None, None] for k in range(3))
-    W = (w @ CROSS).reshape(*twist.shape[:-1], 3, 3)
-    WW = W @ W
-    T = np.zeros((*twist.shape[:-1], 4, 4))
-    T[..., :3, :3] = EYE + a * W + b * WW
-    T[..., :3, 3] = ((EYE + b * W + c * WW) @ v[..., None])[..., 0]
-    T[..., 3, 3] = 1.0
-    return T
+        b, c = (1.0 - np.cos(angle)) / large, (1.0 - np.sin(angle) / angle) / large
+        parts = np.where(square > 1.0, np.concatenate((b, c), -1), parts)
+    b, c = parts[..., :1, None], parts[..., 1:, None]
+    XX = X @ X
+    return np.asarray(EYE + X + b * XX + c * (XX @ X))
 
 
 def log_se3(T: ArrayLike) -> F64:

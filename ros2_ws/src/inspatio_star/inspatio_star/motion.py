@@ -361,19 +361,20 @@ class Motion:
         self, stamp_ns: int, T_odom_base: F64, twist: F64, command: Command | None
     ) -> _Segment:
         """Return what the body does from a stamp on, given where it is then and how it moves."""
-        config, program = self.config, _Drive.to(np.zeros(6), np.zeros(6), 0.0, self.config)
-        T = T_odom_base
+        config, T = self.config, T_odom_base
+        program: _Program
         match command:
             case TwistCommand():
                 target = self._limited(command.linear_mps, command.angular_radps)
                 program = _Drive.to(twist, target, config.command_timeout_s, config)
             case PathCommand():
-                route = _BrakeThenRoute(twist, T, command.poses, config)
-                return _Segment(stamp_ns, T, twist, command, route)
+                program = _BrakeThenRoute(twist, T, command.poses, config)
             case TeleportCommand():
                 T = rigid_from_pose(command.pose)
                 target = self._limited(command.twist[:3], command.twist[3:])
                 program = _Drive.to(target, target, config.command_timeout_s, config)
+            case None:
+                program = _Drive.to(np.zeros(6), np.zeros(6), 0.0, config)
         return _Segment(stamp_ns, T, twist, command, program)
 
     def _limited(self, linear_mps: F64, angular_radps: F64) -> F64:
