@@ -852,12 +852,14 @@ class Simulator:
         with self._showing:
             foreseen, self._foreseen = self._foreseen, None
             view, carried = foreseen.result() if foreseen else (None, None)
-            if view is None or not self._is_seen(view, stamp_ns):
+            is_foreseen = view is not None and self._is_seen(view, stamp_ns)
+            if not is_foreseen:
                 view = self._view_at(stamp_ns)
-                if view is None:
-                    return
-                carried = view.carried()
+            if view is None:
+                return
             self._foreseen = self._foresight.submit(self._foresee, stamp_ns + self.period_ns)
+            if not is_foreseen:
+                carried = view.carried()
             self._hand_out(view, view.completed(carried, self._shown), self._show_safely)
 
     def _foresee(self, stamp_ns: int) -> tuple[View | None, Carried | None]:

@@ -83,8 +83,7 @@ class Reprojector:
     """
     Moves pictures of one camera.
 
-    One thread at a time; compiled code lets go of the interpreter, and equal arguments give equal
-    bits.
+    From any thread; compiled code lets go of the interpreter, and equal arguments give equal bits.
 
     :param height: rows of the pictures.
     :param width: columns of the pictures.
@@ -96,14 +95,12 @@ class Reprojector:
         require_intrinsics(K)
         if max(height, width) > COLUMN + 1:
             raise ValueError(f'wanted at most {COLUMN + 1} pixels a side, got {height}x{width}')
-        self._K, self._inv_K = K.astype(np.float32), np.linalg.inv(K).astype(np.float32)
-        # Of each pixel of the new picture: whose it is, and where it is in the old one.
-        self._claimed = np.empty((height, width), np.int32)
-        self._sources = np.empty((height, width, 2), np.float32)
+        self._K, self._inv_K = K, np.linalg.inv(K)
+        self._shape = height, width
 
     def warm_up(self) -> None:
         """Compile, or load from the on-disk cache, everything that `move` runs."""
-        shape = self._claimed.shape
+        shape = self._shape
         rgb = np.zeros((*shape, 3), np.uint8)
         picture = picture_of(rgb, np.ones(shape, np.float32), np.ones(shape, np.bool_), np.eye(4))
         T = np.eye(4)
@@ -127,13 +124,18 @@ class Reprojector:
     def carry(self, picture: Picture, T_world_camera: F64) -> Carried:
         """Do of `move` what does not depend on the picture before."""
         T_new_old = inverse(T_world_camera) @ picture.T_world_camera
+        # Where a pixel lands, times its new depth, is its old depth times this and that added.
+        A = (self._K @ T_new_old[:3, :3] @ self._inv_K).astype(np.float32)
+        b = (self._K @ T_new_old[:3, 3]).astype(np.float32)
         depth_m = np.empty_like(picture.depth_m)
         provenance = np.empty_like(picture.provenance)
-        _claim(picture.depth_m, picture.provenance, self._inv_K, T_new_old.astype(np.float32),
-               self._K, depth_m, self._claimed, self._sources)
-        _close_cracks(depth_m, self._claimed, self._sources)
-        holes = _say_holes(depth_m, self._claimed, self._sources, provenance)
-        rgb = np.asarray(cv2.remap(picture.rgb, self._sources, None, cv2.INTER_LINEAR,
+        # Of each pixel of the new picture: whose it is, and where it is in the old one.
+        claimed = np.empty(self._shape, np.int32)
+        sources = np.empty((*self._shape, 2), np.float32)
+        _claim(picture.depth_m, picture.provenance, A, b, depth_m, claimed, sources)
+        _close_cracks(depth_m, claimed, sources)
+        holes = _say_holes(depth_m, claimed, sources, provenance)
+        rgb = np.asarray(cv2.remap(picture.rgb, sources, None, cv2.INTER_LINEAR,
                                    borderMode=cv2.BORDER_REPLICATE))
         return Carried(Picture(rgb, depth_m, provenance, T_world_camera), holes)
 
@@ -151,17 +153,20 @@ class Reprojector:
     ) -> None:
         """Fill holes, in place, from the picture before, and by a guess at half of the size."""
         height, width = (length + 1 >> 1 for length in depth_m.shape)
-        small = np.empty((height, width, 3), np.uint8)
         inverse_m = np.empty((height, width), np.float32)
         known = np.zeros((height, width), np.bool_)
-        _halve(rgb, depth_m, provenance, small, inverse_m, known)
+        _halve(depth_m, inverse_m, known)
         continue_background(inverse_m, known)
         if before is not None:
             T_before_new = inverse(before.T_world_camera) @ T_world_camera
             _take_from_before(
-                before.rgb, before.depth_m, before.provenance, self._inv_K,
-                T_before_new.astype(np.float32), self._K, inverse_m, rgb, depth_m, provenance)
-            _halve(rgb, depth_m, provenance, small, inverse_m, known)
+                before.rgb, before.depth_m, before.provenance, self._inv_K.astype(np.float32),
+                T_before_new.astype(np.float32), self._K.astype(np.float32), inverse_m, rgb,
+                depth_m, provenance)
+            _halve(depth_m, inverse_m, known)
+        even = cv2.copyMakeBorder(rgb, 0, 2 * height - rgb.shape[0], 0, 2 * width - rgb.shape[1],
+                                  cv2.BORDER_REPLICATE)
+        small = np.asarray(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA))
         fill_behind(small, inverse_m, known)
         _enlarge(small, provenance, rgb)
 
@@ -187,7 +192,7 @@ def _carried(
 
 @njit(nogil=True, cache=True, error_model='numpy')
 def _claim(
-    old_depth_m: Float32, provenance: U8, inv_K: Float32, T: Float32, K: Float32,
+    old_depth_m: Float32, provenance: U8, A: Float32, b: Float32,
     depth_m: Float32, claimed: I32, sources: Float32,
 ) -> None:
     """
@@ -196,6 +201,8 @@ def _claim(
     Around that the picture moves as a whole: the colour of the new pixel lies as far from the old
     one as that has landed from its centre.
 
+    :param A: (3, 3), and ``b`` (3,): where a pixel lands, times its new depth, is its old depth
+        times ``A @ [u, v, 1]``, and ``b``.
     :param depth_m: of what has landed; infinite where nothing has.
     :param sources: where its colour is, not written where nothing has landed.
     """
@@ -211,16 +218,22 @@ def _claim(
     xs = np.empty(width, np.float32)
     ys = np.empty(width, np.float32)
     for v in range(height):
+        V = np.float32(v)
+        x_0, y_0 = A[0, 1] * V + A[0, 2], A[1, 1] * V + A[1, 2]
+        z_0 = A[2, 1] * V + A[2, 2]
         for u in range(width):  # no branches: vectorised
-            x, y, z = _carried(np.float32(u), np.float32(v), old_depth_m[v, u], inv_K, T, K)
+            U, old_m = np.float32(np.int32(u)), old_depth_m[v, u]
+            z = old_m * (A[2, 0] * U + z_0) + b[2]
+            x = (old_m * (A[0, 0] * U + x_0) + b[0]) / z
+            y = (old_m * (A[1, 0] * U + y_0) + b[1]) / z
             # Of an unknown depth all three are NaN, and compare false.
             is_in = (z > NEAREST_M) & (-half <= x) & (x < right) & (-half <= y) & (y < low)
-            column = np.int32((x if is_in else zero) + half)
-            row = np.int32((y if is_in else zero) + half)
+            x, y = x if is_in else zero, y if is_in else zero
+            column, row = np.int32(x + half), np.int32(y + half)
             landed[u] = row * np.int32(width) + column if is_in else np.int32(-1)
             zs[u] = z
-            xs[u] = np.float32(u) + (np.float32(column) - x)
-            ys[u] = np.float32(v) + (np.float32(row) - y)
+            xs[u] = U + (np.float32(column) - x)
+            ys[u] = V + (np.float32(row) - y)
         for u in range(width):
             n = np.uintp(landed[u])
             if landed[u] >= 0 and zs[u] < flat_m[n]:
@@ -370,30 +383,27 @@ def _take_from_before(
 
 
 @njit(nogil=True, cache=True, error_model='numpy')
-def _halve(
-    rgb: U8, depth_m: Float32, provenance: U8, small: U8, inverse_m: Float32, known: Bools
-) -> None:
+def _halve(depth_m: Float32, inverse_m: Float32, known: Bools) -> None:
     """
-    Write, of cells of 2 x 2 pixels without a hole, mean colour and 1 / depth of the farthest.
+    Write, of cells of 2 x 2 pixels that all have depth, 1 / depth of the farthest.
 
     Odd sides repeat their last pixels.  Other cells, and those that are known, stay as they are.
     """
     height, width = depth_m.shape
+    farther = np.empty(2 * known.shape[1], np.float32)
     for v in range(known.shape[0]):
-        y, y_2 = 2 * v, min(2 * v + 1, height - 1)
+        upper, lower = depth_m[2 * v], depth_m[min(2 * v + 1, height - 1)]
+        for u in range(width):  # no branches: vectorised, as is the next one
+            a, b = upper[u], lower[u]
+            # NaN if one of them is.
+            farther[u] = a if (a > b) | (a != a) else b
+        farther[-1] = farther[width - 1]
         for u in range(known.shape[1]):
-            if known[v, u]:
-                continue
-            x, x_2 = 2 * u, min(2 * u + 1, width - 1)
-            known[v, u] = (provenance[y, x] != HOLE) & (provenance[y, x_2] != HOLE) \
-                & (provenance[y_2, x] != HOLE) & (provenance[y_2, x_2] != HOLE)
-            if known[v, u]:
-                for c in range(3):
-                    total = np.int32(rgb[y, x, c]) + np.int32(rgb[y, x_2, c]) \
-                        + np.int32(rgb[y_2, x, c]) + np.int32(rgb[y_2, x_2, c])
-                    small[v, u, c] = (total + 2) >> 2
-                inverse_m[v, u] = np.float32(1) / max(max(depth_m[y, x], depth_m[y, x_2]),
-                                                      max(depth_m[y_2, x], depth_m[y_2, x_2]))
+            a, b = farther[2 * u], farther[2 * u + 1]
+            z_m = a if (a > b) | (a != a) else b
+            is_new = (z_m == z_m) & ~known[v, u]
+            inverse_m[v, u] = np.float32(1) / z_m if is_new else inverse_m[v, u]
+            known[v, u] |= is_new
 
 
 @njit(nogil=True, cache=True, error_model='numpy')
