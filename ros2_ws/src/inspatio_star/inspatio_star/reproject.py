@@ -159,10 +159,11 @@ class Reprojector:
         continue_background(inverse_m, known)
         if before is not None:
             T_before_new = inverse(before.T_world_camera) @ T_world_camera
-            _take_from_before(
-                before.rgb, before.depth_m, before.provenance, self._inv_K.astype(np.float32),
-                T_before_new.astype(np.float32), self._K.astype(np.float32), inverse_m, rgb,
-                depth_m, provenance)
+            if not _take_from_before(
+                    before.rgb, before.depth_m, before.provenance, self._inv_K.astype(np.float32),
+                    T_before_new.astype(np.float32), self._K.astype(np.float32), inverse_m, rgb,
+                    depth_m, provenance):
+                return
             _halve(depth_m, inverse_m, known)
         even = cv2.copyMakeBorder(rgb, 0, 2 * height - rgb.shape[0], 0, 2 * width - rgb.shape[1],
                                   cv2.BORDER_REPLICATE)
@@ -346,20 +347,23 @@ def _read(rgb: U8, x: np.float32, y: np.float32, out: U8, u: int, v: int) -> Non
 def _take_from_before(
     rgb: U8, depth_m: Float32, provenance: U8, inv_K: Float32, T: Float32, K: Float32,
     inverse_m: Float32, out_rgb: U8, out_depth_m: Float32, out_provenance: U8,
-) -> None:
+) -> int:
     """
     Fill holes, in place, where the picture before shows what is expected behind them, or else.
 
     What it shows instead of that may itself lie on the ray of the pixel, which is looked up.
+    Returned is how many holes are left.
 
     :param inverse_m: what is expected, 1 / depth, at half of the size.
     """
     height, width = depth_m.shape
     zero, half, one = np.float32(0), np.float32(0.5), np.float32(1)
+    left = 0
     for v in range(height):
         for u in range(width):
             if out_provenance[v, u] != HOLE:
                 continue
+            left += 1
             z_m = one / inverse_m[v >> 1, u >> 1]
             for _ in range(LOOKS):
                 x, y, z = _carried(np.float32(u), np.float32(v), z_m, inv_K, T, K)
@@ -375,11 +379,13 @@ def _take_from_before(
                           min(max(y, zero), np.float32(height - 1)), out_rgb, u, v)
                     out_depth_m[v, u] = z_m
                     out_provenance[v, u] = EARLIER
+                    left -= 1
                     break
                 # What is seen there, on the ray of this pixel: depths change in proportion.
                 z_m *= (there_m - T[2, 3]) / (z - T[2, 3])
                 if not z_m > NEAREST_M:
                     break
+    return left
 
 
 @njit(nogil=True, cache=True, error_model='numpy')
