@@ -94,6 +94,10 @@ KINDS = {
         lambda: NanoSession(small_world(frames=12), nano_model(), 40, 56),
         lambda: NanoSession(small_world('valley', 12), nano_model(), 40, 56),
     ),
+    'star-nano-overlap': Kind(
+        lambda: NanoSession(small_world(), nano_model(), overlap=True),
+        lambda: NanoSession(small_world('valley'), nano_model(), overlap=True),
+    ),
     'fake': Kind(lambda: FakeSession(), lambda: FakeSession(name='other')),
     'fake-singles': Kind(
         lambda: FakeSession(32, 48, first_chunk_frames=1, chunk_frames=1),

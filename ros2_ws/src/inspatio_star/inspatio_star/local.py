@@ -32,7 +32,7 @@ from inspatio_star.conditioning import latents_from_masks
 from inspatio_star.contract import CameraPath, Chunk, SessionState, WorldInfo
 from inspatio_star.depth import complete_depth
 from inspatio_star.errors import SessionError
-from inspatio_star.overlap import Overlap
+from inspatio_star.overlap import InParts, Overlap
 from inspatio_star.presets import Preset
 from inspatio_star.progress import Progress, timed
 from inspatio_star.star.config import SamplerConfig
@@ -195,7 +195,7 @@ class _Making:
     last: Tensor = field(init=False)
 
 
-class StarSession:
+class StarSession(InParts):
     """
     A :class:`~inspatio_star.session.Session` whose pictures a model makes.
 
@@ -287,20 +287,6 @@ class StarSession:
         self._overlap.settle()
         self._progress.reset(seed)
         self._forget()
-
-    @property
-    def overlaps(self) -> bool:
-        """Whether there is more to compute with than what the model itself keeps busy."""
-        return self._overlap.apart
-
-    def step(self, path: CameraPath) -> Chunk:
-        """Imagine the next chunk; see :meth:`~inspatio_star.session.Session.step`."""
-        future = self.submit(path)
-        try:
-            return future.result()
-        except BaseException:
-            self._overlap.settle()
-            raise
 
     def submit(self, path: CameraPath) -> Future[Chunk]:
         """

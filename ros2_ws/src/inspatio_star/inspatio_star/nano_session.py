@@ -11,9 +11,10 @@ once stays where it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 import json
+import os
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
@@ -33,9 +34,9 @@ from inspatio_star.contract import F64, CameraPath, Chunk, SessionState, WorldIn
 from inspatio_star.errors import CheckpointError, SessionError
 from inspatio_star.filler import Filled, Filler, first_filled
 from inspatio_star.nano_dit import dit_of
+from inspatio_star.overlap import InParts, Overlap
 from inspatio_star.presets import Preset, preset_named
 from inspatio_star.progress import Progress, timed
-from inspatio_star.session import OneByOne
 from inspatio_star.star.config import SamplerConfig
 from inspatio_star.star.dit import Dit
 from inspatio_star.star.sampler import Sampler, chunk_noise
@@ -127,7 +128,30 @@ class _Small(NamedTuple):
     known: NDArray[np.float32]
 
 
-class NanoSession(OneByOne):
+@dataclass
+class _Making:
+    """
+    A chunk that is being made: what it is to be, then what its parts have made so far.
+
+    :param memory_before: what was remembered before it, once that has been replaced.
+    :param last_before: the last latents before it, likewise.
+    """
+
+    path: CameraPath
+    chunk: int
+    frame: int
+    seed: int
+    sources: list[int]
+    stage_ms: dict[str, float] = field(default_factory=dict)
+    memory_before: tuple[Points | None, ...] = ()
+    last_before: tuple[Tensor | None, ...] = ()
+    views: list[View] = field(init=False)
+    guesses: list[Filled] = field(init=False)
+    small: list[_Small] = field(init=False)
+    pictures: NDArray[np.float32] = field(init=False)
+
+
+class NanoSession(InParts):
     """
     A :class:`~inspatio_star.session.Session` whose unseen pixels a small model makes.
 
@@ -145,6 +169,8 @@ class NanoSession(OneByOne):
     :param rule: of the splat, see :class:`~inspatio_star.warp.Warper`.
     :param cache: ``on``; or, only to measure what it is worth, ``fills``: the model sees neither
         the reference nor the chunk before; or ``off``: nor are fills remembered.
+    :param overlap: whether parts of a chunk are made beside those of others, if it is submitted;
+        None for where there are more cores than the renders of one chunk keep busy.
     :raises ValueError: if only one of height and width is given, or one is out of range.
     """
 
@@ -157,6 +183,7 @@ class NanoSession(OneByOne):
         K: F64 | None = None,
         rule: Rule = 'v1.5',
         cache: Cache = 'on',
+        overlap: bool | None = None,
     ) -> None:
         """Scale the world to both sizes, and make ready to render."""
         world, config, codec = world_at(world, height, width), model.dit.config, model.codec
@@ -172,6 +199,8 @@ class NanoSession(OneByOne):
                          for _ in range(THREADS)]
         self._threads = ThreadPoolExecutor(THREADS, 'constraint')
         self._ahead = ThreadPoolExecutor(1, 'ahead')
+        self._overlap = Overlap(
+            3, len(os.sched_getaffinity(0)) > THREADS if overlap is None else overlap)
         self._views: dict[int, View] = {}
         self._sources: WeakKeyDictionary[View, NDArray[np.float32]] = WeakKeyDictionary()
 
@@ -195,48 +224,83 @@ class NanoSession(OneByOne):
 
     def reset(self, seed: int = 0) -> None:
         """Forget every chunk; noise follows from the seed."""
+        self._overlap.settle()
         self._progress.reset(seed)
         self._last = self._memory = None
 
+    def submit(self, path: CameraPath) -> Future[Chunk]:
+        """
+        Begin the next chunk; see :meth:`~inspatio_star.session.Session.submit`.
+
+        It is rendered and filled beside the model that makes the chunk before, and put together
+        beside the model that makes the one after.
+        """
+        self._overlap.recover()
+        progress = self._progress
+        progress.require_next(path)
+        making = _Making(path, progress.chunk, progress.frame, progress.seed,
+                         progress.sources(path))
+        progress.advance()
+
+        def undo() -> None:
+            progress.chunk, progress.frame = making.chunk, making.frame
+            if making.memory_before:
+                (self._memory,) = making.memory_before
+            if making.last_before:
+                (self._last,) = making.last_before
+
+        return self._overlap.submit(
+            (lambda _: self._prepare(making), self._sample, self._put_together), undo)
+
+    # Each part changes what is its own, when it has gone well: an error leaves all as it was.
+
+    def _prepare(self, making: _Making) -> _Making:
+        with timed(making.stage_ms, 'warp'):
+            making.views = [self._view(number) for number in making.sources]
+            making.guesses, memory = self._guesses(making.views, making.path.T_world_camera)
+        with timed(making.stage_ms, 'encode'):
+            making.small = self._shared(
+                lambda _, k: self._small(making.guesses[k]), len(making.path))
+        making.memory_before = (self._memory,)
+        if self._use_memory:
+            self._memory = memory
+        return making
+
     @torch.inference_mode()
-    def step(self, path: CameraPath) -> Chunk:
-        """Imagine the next chunk; see :meth:`~inspatio_star.session.Session.step`."""
-        self._progress.require_next(path)
-        progress, stage_ms = self._progress, dict[str, float]()
-        with timed(stage_ms, 'warp'):
-            views = [self._view(number) for number in progress.sources(path)]
-            guesses, memory = self._guesses(views, path.T_world_camera)
-        with timed(stage_ms, 'encode'):
-            small = self._shared(lambda _, k: self._small(guesses[k]), len(path))
-            reference, condition = self._conditions(views, small)
-        with timed(stage_ms, 'sample'):
+    def _sample(self, making: _Making) -> _Making:
+        with timed(making.stage_ms, 'encode'):
+            reference, condition = self._conditions(making)
+        with timed(making.stage_ms, 'sample'):
             noise = chunk_noise(
-                progress.seed, progress.chunk, reference.shape, self._device, self._dtype)
+                making.seed, making.chunk, reference.shape, self._device, self._dtype)
             if self._use_context:
                 last = self._sampler.chunk(
                     self._cache, self._prompt, noise, reference, self._last, condition)
             else:
                 last = self._sampler.chunk(
                     self._cache, self._prompt, noise, condition=condition)
-        with timed(stage_ms, 'decode'):
-            video = self._decoder.decode(last.transpose(1, 2), self._codec_state(DecoderState))[0]
-            pictures = np.ascontiguousarray(video.permute(1, 2, 3, 0).float().cpu().numpy())
+        with timed(making.stage_ms, 'decode'):
+            video = self._decoder.decode(
+                last.transpose(1, 2), self._codec_state(DecoderState, making.chunk))[0]
+            making.pictures = np.ascontiguousarray(video.permute(1, 2, 3, 0).float().cpu().numpy())
+        making.last_before = (self._last,)
+        self._last = last
+        return making
+
+    def _put_together(self, making: _Making) -> Chunk:
+        path, guesses, pictures = making.path, making.guesses, making.pictures
+        with timed(making.stage_ms, 'decode'):
             rgb = np.empty((len(path), self._info.height, self._info.width, 3), np.uint8)
             self._shared(lambda _, k: _put_together(
-                guesses[k].rgb, guesses[k].render.known, pictures[k] - small[k].rgb, rgb[k]),
-                len(path))
+                guesses[k].rgb, guesses[k].render.known, pictures[k] - making.small[k].rgb,
+                rgb[k]), len(path))
             depth_m = np.stack([guess.depth_m for guess in guesses])
             known = np.stack([guess.render.known for guess in guesses])
-
-        self._last = last
-        if self._use_memory:
-            self._memory = memory
-        index = progress.chunk
-        progress.advance()
-        return Chunk(index, path, rgb, depth_m, known, self._info.K, stage_ms)
+        return Chunk(making.chunk, path, rgb, depth_m, known, self._info.K, making.stage_ms)
 
     def save(self) -> SessionState:
         """Return the last latents, and what has been filled."""
+        self._overlap.settle()
         if self._last is None:
             return self._progress.saved()
         arrays = {LAST: np.array(self._last.float().cpu().numpy())}
@@ -246,6 +310,7 @@ class NanoSession(OneByOne):
 
     def restore(self, state: SessionState) -> None:
         """Go on from a saved state; see :meth:`~inspatio_star.session.Session.restore`."""
+        self._overlap.settle()
         self._progress.require_fit(state)
         wanted: set[str] = set()
         if state.chunk:
@@ -261,6 +326,8 @@ class NanoSession(OneByOne):
     def close(self) -> None:
         """Give back the model and all that is carried; a second call does nothing."""
         if not self._progress.closed:
+            self._overlap.settle()
+            self._overlap.close()
             self._progress.closed = True
             self._threads.shutdown()
             self._ahead.shutdown()
@@ -335,20 +402,19 @@ class NanoSession(OneByOne):
                 view.rgb, (width, height), interpolation=cv2.INTER_AREA)))
         return self._sources[view]
 
-    def _conditions(
-        self, views: Sequence[View], small: Sequence[_Small]
-    ) -> tuple[Tensor, Tensor]:
+    def _conditions(self, making: _Making) -> tuple[Tensor, Tensor]:
         """
         Make latents of source and guess, and put the masks before the guess's.
 
         :returns: reference (1, F, c, h, w) and condition (1, F, mask + c, h, w).
         """
-        continued = self._progress.chunk > 0
+        views, small, continued = making.views, making.small, making.chunk > 0
         both = np.stack([np.stack([self._source(view) for view in views]),
                          np.stack([one.rgb for one in small])])
         video = torch.from_numpy(both).permute(0, 4, 1, 2, 3)
         video = video.to(self._device, self._dtype)
-        latents = self._encoder.encode(video, self._codec_state(EncoderState, 2)).transpose(1, 2)
+        latents = self._encoder.encode(
+            video, self._codec_state(EncoderState, making.chunk, 2)).transpose(1, 2)
         known = torch.from_numpy(np.stack([one.known for one in small]))
         masks = mask_latents(known[None], self._model.codec, continued)
         return latents[:1], torch.cat([masks.to(self._device, self._dtype), latents[1:]], 2)
@@ -363,9 +429,9 @@ class NanoSession(OneByOne):
                                f'got {array.shape} {array.dtype}')
         return torch.from_numpy(array).to(self._device, self._dtype)
 
-    def _codec_state(self, kind: type[S], batch: int = 1) -> S:
+    def _codec_state(self, kind: type[S], chunk: int, batch: int = 1) -> S:
         """Return the state of a codec that knows no more than whether it has begun."""
-        if self._progress.chunk == 0:
+        if chunk == 0:
             return kind()
         return kind({BEGUN: torch.empty(
             batch, 3, 0, *self._size, device=self._device, dtype=self._dtype)})

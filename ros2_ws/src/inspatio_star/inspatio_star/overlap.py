@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from typing import Any
 
+from inspatio_star.contract import CameraPath, Chunk
+
 Part = Callable[[Any], Any]
 
 
@@ -92,6 +94,30 @@ class Overlap:
             if failed is None or number < failed[0]:
                 self._failed = number, error
             raise
+
+
+class InParts:
+    """What sessions have in common that can begin a chunk while the one before is being made."""
+
+    _overlap: Overlap
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether there is more to compute with than what the model itself keeps busy."""
+        return self._overlap.apart
+
+    def step(self, path: CameraPath) -> Chunk:
+        """Imagine the next chunk; see :meth:`~inspatio_star.session.Session.step`."""
+        future = self.submit(path)
+        try:
+            return future.result()
+        except BaseException:
+            self._overlap.settle()
+            raise
+
+    def submit(self, path: CameraPath) -> Future[Chunk]:
+        """Begin the next chunk; see :meth:`~inspatio_star.session.Session.submit`."""
+        raise NotImplementedError
 
 
 def _went_well(future: Future[Any]) -> bool:

@@ -134,7 +134,7 @@ class Progress:
 
 @contextmanager
 def timed(stage_ms: dict[str, float], stage: str) -> Iterator[None]:
-    """Note the wall time of a stage, milliseconds."""
+    """Add the wall time of a stage, milliseconds."""
     started_ns = time.perf_counter_ns()
     yield
-    stage_ms[stage] = (time.perf_counter_ns() - started_ns) / 1e6
+    stage_ms[stage] = stage_ms.get(stage, 0.0) + (time.perf_counter_ns() - started_ns) / 1e6
