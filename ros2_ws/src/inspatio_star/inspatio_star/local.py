@@ -8,7 +8,6 @@ the last chunk's latents, what the codec carries, and the latents of a source th
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future
 from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,10 +28,10 @@ from inspatio_star.codec.stream import DecoderState, EncoderState
 from inspatio_star.codec.taehv import TAEHV, TAEHVDecoder
 from inspatio_star.codec.wan_vae import WanDecoder, WanEncoder, WanVAE, WanVAEConfig
 from inspatio_star.conditioning import latents_from_masks
-from inspatio_star.contract import CameraPath, Chunk, SessionState, WorldInfo
+from inspatio_star.contract import Chunk, SessionState, WorldInfo
 from inspatio_star.depth import complete_depth
 from inspatio_star.errors import SessionError
-from inspatio_star.overlap import InParts, Overlap
+from inspatio_star.overlap import InParts, Making, Overlap
 from inspatio_star.presets import Preset
 from inspatio_star.progress import Progress, timed
 from inspatio_star.star.config import SamplerConfig
@@ -172,22 +171,7 @@ def _require_decoder(decoder: str) -> None:
 
 
 @dataclass
-class _Making:
-    """
-    A chunk that is being made: what it is to be, then what its parts have made so far.
-
-    :param before: the encoder's state before it, and the still source's latents.
-    :param latents_before: the last latents before it, once they have been replaced.
-    """
-
-    path: CameraPath
-    chunk: int
-    frame: int
-    seed: int
-    sources: list[int]
-    stage_ms: dict[str, float] = field(default_factory=dict)
-    before: tuple[EncoderState, Tensor | None] | None = None
-    latents_before: tuple[Tensor | None, ...] = ()
+class _Making(Making):
     renders: list[FloatRender] = field(init=False)
     known: NDArray[np.bool_] = field(init=False)
     reference: Tensor = field(init=False)
@@ -195,7 +179,7 @@ class _Making:
     last: Tensor = field(init=False)
 
 
-class StarSession(InParts):
+class StarSession(InParts[_Making]):
     """
     A :class:`~inspatio_star.session.Session` whose pictures a model makes.
 
@@ -218,6 +202,8 @@ class StarSession(InParts):
         None for where the model does not run on the processor that warps.
     :raises ValueError: if sizes do not fit.
     """
+
+    _making = _Making
 
     def __init__(
         self,
@@ -288,35 +274,8 @@ class StarSession(InParts):
         self._progress.reset(seed)
         self._forget()
 
-    def submit(self, path: CameraPath) -> Future[Chunk]:
-        """
-        Begin the next chunk; see :meth:`~inspatio_star.session.Session.submit`.
-
-        It is warped and encoded beside the model that makes the chunk before, and decoded beside
-        the model that makes the one after.
-        """
-        self._overlap.recover()
-        progress = self._progress
-        progress.require_next(path)
-        making = _Making(path, progress.chunk, progress.frame, progress.seed,
-                         progress.sources(path))
-        progress.advance()
-
-        def undo() -> None:
-            progress.chunk, progress.frame = making.chunk, making.frame
-            if making.before is not None:
-                self._encoder, self._still = making.before
-            if making.latents_before:
-                (self._last,) = making.latents_before
-
-        return self._overlap.submit((lambda _: self._prepare(making), self._sample, self._decode),
-                                    undo)
-
-    # Each part changes what is its own, when it has gone well: an error leaves all as it was.
-
     @torch.inference_mode()
     def _prepare(self, making: _Making) -> _Making:
-        making.before = self._encoder, self._still
         with timed(making.stage_ms, 'warp'):
             making.renders = [
                 self._warper.render_float([self._view(source)], T)
@@ -326,7 +285,7 @@ class StarSession(InParts):
         with timed(making.stage_ms, 'encode'):
             making.reference, making.condition, encoder, still = self._conditions(
                 making.sources, making.renders, making.known, making.chunk)
-        self._encoder, self._still = encoder, still
+        self._carry_on(making, _encoder=encoder, _still=still)
         return making
 
     @torch.inference_mode()
@@ -338,8 +297,7 @@ class StarSession(InParts):
             making.last = self._sampler.chunk(
                 self._cache, self._prompt, noise, making.reference, self._last, making.condition
             )
-        making.latents_before = (self._last,)
-        self._last = making.last
+        self._carry_on(making, _last=making.last)
         return making
 
     @torch.inference_mode()

@@ -11,7 +11,7 @@ once stays where it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 import json
 import os
@@ -30,11 +30,11 @@ from torch import Tensor
 from inspatio_star.checkpoint import place, read_state, require_weights_file
 from inspatio_star.codec.nano import BEGUN, NanoConfig, NanoDecoder, NanoEncoder, mask_latents
 from inspatio_star.codec.stream import DecoderState, EncoderState, StreamState
-from inspatio_star.contract import F64, CameraPath, Chunk, SessionState, WorldInfo
+from inspatio_star.contract import F64, Chunk, SessionState, WorldInfo
 from inspatio_star.errors import CheckpointError, SessionError
 from inspatio_star.filler import Filled, Filler, first_filled
 from inspatio_star.nano_dit import dit_of
-from inspatio_star.overlap import InParts, Overlap
+from inspatio_star.overlap import InParts, Making, Overlap
 from inspatio_star.presets import Preset, preset_named
 from inspatio_star.progress import Progress, timed
 from inspatio_star.star.config import SamplerConfig
@@ -129,29 +129,14 @@ class _Small(NamedTuple):
 
 
 @dataclass
-class _Making:
-    """
-    A chunk that is being made: what it is to be, then what its parts have made so far.
-
-    :param memory_before: what was remembered before it, once that has been replaced.
-    :param last_before: the last latents before it, likewise.
-    """
-
-    path: CameraPath
-    chunk: int
-    frame: int
-    seed: int
-    sources: list[int]
-    stage_ms: dict[str, float] = field(default_factory=dict)
-    memory_before: tuple[Points | None, ...] = ()
-    last_before: tuple[Tensor | None, ...] = ()
+class _Making(Making):
     views: list[View] = field(init=False)
     guesses: list[Filled] = field(init=False)
     small: list[_Small] = field(init=False)
     pictures: NDArray[np.float32] = field(init=False)
 
 
-class NanoSession(InParts):
+class NanoSession(InParts[_Making]):
     """
     A :class:`~inspatio_star.session.Session` whose unseen pixels a small model makes.
 
@@ -173,6 +158,8 @@ class NanoSession(InParts):
         None for where there are more cores than the renders of one chunk keep busy.
     :raises ValueError: if only one of height and width is given, or one is out of range.
     """
+
+    _making = _Making
 
     def __init__(
         self,
@@ -228,32 +215,6 @@ class NanoSession(InParts):
         self._progress.reset(seed)
         self._last = self._memory = None
 
-    def submit(self, path: CameraPath) -> Future[Chunk]:
-        """
-        Begin the next chunk; see :meth:`~inspatio_star.session.Session.submit`.
-
-        It is rendered and filled beside the model that makes the chunk before, and put together
-        beside the model that makes the one after.
-        """
-        self._overlap.recover()
-        progress = self._progress
-        progress.require_next(path)
-        making = _Making(path, progress.chunk, progress.frame, progress.seed,
-                         progress.sources(path))
-        progress.advance()
-
-        def undo() -> None:
-            progress.chunk, progress.frame = making.chunk, making.frame
-            if making.memory_before:
-                (self._memory,) = making.memory_before
-            if making.last_before:
-                (self._last,) = making.last_before
-
-        return self._overlap.submit(
-            (lambda _: self._prepare(making), self._sample, self._put_together), undo)
-
-    # Each part changes what is its own, when it has gone well: an error leaves all as it was.
-
     def _prepare(self, making: _Making) -> _Making:
         with timed(making.stage_ms, 'warp'):
             making.views = [self._view(number) for number in making.sources]
@@ -261,9 +222,8 @@ class NanoSession(InParts):
         with timed(making.stage_ms, 'encode'):
             making.small = self._shared(
                 lambda _, k: self._small(making.guesses[k]), len(making.path))
-        making.memory_before = (self._memory,)
         if self._use_memory:
-            self._memory = memory
+            self._carry_on(making, _memory=memory)
         return making
 
     @torch.inference_mode()
@@ -283,11 +243,10 @@ class NanoSession(InParts):
             video = self._decoder.decode(
                 last.transpose(1, 2), self._codec_state(DecoderState, making.chunk))[0]
             making.pictures = np.ascontiguousarray(video.permute(1, 2, 3, 0).float().cpu().numpy())
-        making.last_before = (self._last,)
-        self._last = last
+        self._carry_on(making, _last=last)
         return making
 
-    def _put_together(self, making: _Making) -> Chunk:
+    def _decode(self, making: _Making) -> Chunk:
         path, guesses, pictures = making.path, making.guesses, making.pictures
         with timed(making.stage_ms, 'decode'):
             rgb = np.empty((len(path), self._info.height, self._info.width, 3), np.uint8)

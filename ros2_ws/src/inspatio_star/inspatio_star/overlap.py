@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 from inspatio_star.contract import CameraPath, Chunk
+from inspatio_star.progress import Progress
 
 Part = Callable[[Any], Any]
 
@@ -96,9 +98,35 @@ class Overlap:
             raise
 
 
-class InParts:
-    """What sessions have in common that can begin a chunk while the one before is being made."""
+@dataclass
+class Making:
+    """
+    A chunk that is being made: what it is to be; sessions add what their parts have made so far.
 
+    :param before: what the session carried before the chunk, of all that has been replaced.
+    """
+
+    path: CameraPath
+    chunk: int
+    frame: int
+    seed: int
+    sources: list[int]
+    stage_ms: dict[str, float] = field(default_factory=dict)
+    before: dict[str, Any] = field(default_factory=dict)
+
+
+M = TypeVar('M', bound=Making)
+
+
+class InParts(Generic[M]):
+    """
+    What sessions have in common whose chunks are made in three parts.
+
+    Each part changes what is its own, when it has gone well: an error leaves all as it was.
+    """
+
+    _making: type[M]
+    _progress: Progress
     _overlap: Overlap
 
     @property
@@ -116,8 +144,42 @@ class InParts:
             raise
 
     def submit(self, path: CameraPath) -> Future[Chunk]:
-        """Begin the next chunk; see :meth:`~inspatio_star.session.Session.submit`."""
+        """
+        Begin the next chunk; see :meth:`~inspatio_star.session.Session.submit`.
+
+        It is prepared beside the model that makes the chunk before, and decoded beside the model
+        that makes the one after.
+        """
+        self._overlap.recover()
+        progress = self._progress
+        progress.require_next(path)
+        making = self._making(
+            path, progress.chunk, progress.frame, progress.seed, progress.sources(path))
+        progress.advance()
+
+        def undo() -> None:
+            progress.chunk, progress.frame = making.chunk, making.frame
+            vars(self).update(making.before)
+
+        return self._overlap.submit(
+            (lambda _: self._prepare(making), self._sample, self._decode), undo)
+
+    def _prepare(self, making: M) -> M:
+        """Make all that the model is told."""
         raise NotImplementedError
+
+    def _sample(self, making: M) -> M:
+        """Let the model make the chunk."""
+        raise NotImplementedError
+
+    def _decode(self, making: M) -> Chunk:
+        """Make pictures of it."""
+        raise NotImplementedError
+
+    def _carry_on(self, making: M, **values: Any) -> None:
+        """Replace attributes that are carried from chunk to chunk."""
+        making.before |= {name: getattr(self, name) for name in values}
+        vars(self).update(values)
 
 
 def _went_well(future: Future[Any]) -> bool:
